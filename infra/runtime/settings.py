@@ -1,7 +1,7 @@
 """Settings: one frozen dataclass a section, read once from flag > environment > file > default.
 
-`[section] key` of the file is `PARLEY_SECTION_KEY` in the environment; for a secret `PARLEY_SECTION_KEY_FILE` may name a
-file that holds it. All faults of a read are told together, one line each; unknown names are refused, not ignored.
+`[section] key` of the file is `PARLEY_SECTION_KEY` in the environment; for a secret `PARLEY_SECTION_KEY_FILE` may name
+a file that holds it. All faults of a read are told together, one line each; unknown names are refused, not ignored.
 """
 
 import dataclasses

@@ -1,0 +1,210 @@
+"""The writing side of Kafka: records appended in order, acknowledged by all replicas, with CloudEvents headers.
+
+Every service appends through `Appender`; nothing else in the tree makes a producer.
+"""
+
+import asyncio
+import weakref
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aiokafka import AIOKafkaProducer
+from aiokafka import errors as kafka_errors
+
+from infra.runtime.kafka_client import LeanClient, RangeGone, RecordTooLarge, TopicUnknown, ours, translated
+from infra.runtime.kafka_settings import KafkaSettings
+from schemas import codec
+from schemas.errors import InvariantBroken, KafkaUnavailable
+from schemas.records import Record
+
+__all__ = ["Appender", "KafkaSettings", "Placed", "RangeGone", "RecordTooLarge", "TopicUnknown"]
+
+# The largest request: Kafka's own default for a record, which the contract stays below.
+_MAX_REQUEST_BYTES: Final = 1_048_576
+# One batch a partition on its way at a time; what gathers meanwhile travels as the next.
+_MAX_BATCH_BYTES: Final = 262_144
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Where an acknowledged record lies. `topic` is without the prefix."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class Appender:
+    """Appends records: idempotent, acks=all, no linger, no compression, raw UTF-8 keys.
+
+    Args:
+        settings: where Kafka is.
+        role: the service that writes, for `ce_source` and the broker's logs.
+    """
+
+    def __init__(self, settings: KafkaSettings, role: str) -> None:
+        self._settings = settings
+        self._role = role
+        self._producer: AIOKafkaProducer | None = None
+        self._starting = asyncio.Lock()
+        self._turnstiles: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
+        self._is_stopped = False
+
+    async def start(self) -> None:
+        """Connect. Raises KafkaUnavailable; it may be called again then."""
+        self._is_stopped = False
+        await self._live()
+
+    async def stop(self) -> None:
+        """Wait for what is on its way, then disconnect. Idempotent."""
+        self._is_stopped = True
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await _stopped(producer)
+
+    async def send(
+        self, topic: str, record: Record, *, partition: int | None = None, key: str | None = None
+    ) -> "asyncio.Future[Placed]":
+        """Enqueue the record and return a future of its place.
+
+        Records for one partition are appended in the order of the calls, whatever tasks they come from. A failed append
+        says nothing about whether the record was written; those enqueued behind it on its partition may fail with it.
+
+        Args:
+            topic: without the prefix.
+            record: its `at` and `id` are set by the caller.
+            partition: None lets Kafka's hash of the key choose.
+            key: None takes the topic's own key out of the record.
+
+        Raises:
+            TopicUnknown: there is no such topic, even after waiting for a fresh one.
+            RecordTooLarge: never retried.
+            KafkaUnavailable: the brokers took nothing in time.
+        """
+        raw_key = (key if key is not None else _key(topic, record)).encode()
+        return await self._enqueue(topic, codec.encode(record), raw_key, partition, codec.headers(record, self._role))
+
+    async def append(
+        self, topic: str, record: Record, *, partition: int | None = None, key: str | None = None
+    ) -> Placed:
+        """`send`, and its acknowledgement."""
+        return await (await self.send(topic, record, partition=partition, key=key))
+
+    async def tombstone(self, topic: str, key: str) -> Placed:
+        """Append a null under the key: a compacted topic forgets it."""
+        return await (await self._enqueue(topic, None, key.encode(), None, ()))
+
+    async def append_bytes(
+        self, topic: str, value: bytes, *, key: bytes, headers: tuple[tuple[str, bytes], ...] = ()
+    ) -> Placed:
+        """Append what is no record of ours, such as a dead letter's bytes."""
+        return await (await self._enqueue(topic, value, key, None, headers))
+
+    async def partitions(self, topic: str) -> tuple[int, ...]:
+        """The topic's partitions. Raises TopicUnknown."""
+        producer = await self._live()
+        with translated(f"look up {topic}"):
+            return tuple(sorted(await producer.client.partitions(self._settings.named(topic))))
+
+    async def _enqueue(
+        self,
+        topic: str,
+        value: bytes | None,
+        key: bytes,
+        partition: int | None,
+        headers: tuple[tuple[str, bytes], ...],
+    ) -> "asyncio.Future[Placed]":
+        name = self._settings.named(topic)
+        turnstile = self._turnstiles.setdefault(topic, asyncio.Lock())
+        # A full batch makes a sender wait, and another task could slip in before it: the lock keeps the order of calls.
+        async with turnstile:
+            producer = await self._live()
+            with translated(f"append to {topic}"):
+                acked = await producer.send(name, value, key=key, partition=partition, headers=headers)
+        placed: asyncio.Future[Placed] = asyncio.get_running_loop().create_future()
+
+        def settle(done: "asyncio.Future[Any]") -> None:
+            if placed.done():
+                return
+            if done.cancelled():
+                placed.cancel()
+                return
+            error = done.exception()
+            if error is None:
+                metadata = done.result()
+                placed.set_result(Placed(topic, metadata.partition, metadata.offset))
+                return
+            placed.set_exception(ours(error, f"append to {topic}"))
+            # Who gave up waiting was told by its own cancellation.
+            placed.exception()
+
+        acked.add_done_callback(settle)
+        return placed
+
+    async def _live(self) -> AIOKafkaProducer:
+        """The producer; a new one when the last has died of an outcome that its sequence numbers can't survive."""
+        if self._producer is not None and not _is_dead(self._producer):
+            return self._producer
+        async with self._starting:
+            if self._is_stopped:
+                raise KafkaUnavailable(f"the {self._role}'s appender has stopped")
+            if self._producer is not None and _is_dead(self._producer):
+                dead, self._producer = self._producer, None
+                await _stopped(dead)
+            if self._producer is None:
+                self._producer = await self._connected()
+            return self._producer
+
+    async def _connected(self) -> AIOKafkaProducer:
+        options = self._settings.client_options(f"parley-{self._role}")
+        producer = AIOKafkaProducer(
+            **options,
+            acks="all",
+            enable_idempotence=True,
+            linger_ms=0,
+            compression_type=None,
+            max_batch_size=_MAX_BATCH_BYTES,
+            max_request_size=_MAX_REQUEST_BYTES,
+        )
+        _lean(producer, options)
+        try:
+            with translated(f"reach Kafka at {self._settings.bootstrap}"):
+                await asyncio.wait_for(producer.start(), self._settings.request_timeout_s)
+        except BaseException:
+            await _stopped(producer)
+            raise
+        return producer
+
+
+def _lean(producer: AIOKafkaProducer, options: dict[str, Any]) -> None:
+    """Give the producer a client that doesn't ask for every topic it ever met. The three places aiokafka keeps one."""
+    accumulator = producer._message_accumulator  # noqa: SLF001 - aiokafka makes its client itself
+
+    def unsent() -> set[str]:
+        waiting = {batch.topic for batch in accumulator._batches}  # noqa: SLF001
+        return waiting | {batch.tp.topic for batch in accumulator._pending_batches}  # noqa: SLF001
+
+    client = LeanClient(in_use=unsent, **options)
+    client.cluster = producer._metadata  # noqa: SLF001
+    producer.client = client
+    producer._sender.client = client  # noqa: SLF001
+
+
+def _is_dead(producer: AIOKafkaProducer) -> bool:
+    task = producer._sender.sender_task  # noqa: SLF001 - nothing public tells
+    return task is None or task.done() or producer._closed  # noqa: SLF001
+
+
+async def _stopped(producer: AIOKafkaProducer) -> None:
+    try:
+        await producer.stop()
+    except (kafka_errors.KafkaError, OSError):
+        # It was given up because it can't finish; its sends have been failed already.
+        await producer.client.close()
+
+
+def _key(topic: str, record: Record) -> str:
+    key = record.turn if topic == "chat.usage" else record.conversation
+    if key is None:
+        raise InvariantBroken(f"{record.type} for {topic} has no key of its own: the caller must give one")
+    return key
