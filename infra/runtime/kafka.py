@@ -13,7 +13,7 @@ from aiokafka import errors as kafka_errors
 
 from infra.runtime.kafka_client import LeanClient, RangeGone, RecordTooLarge, TopicUnknown, ours, translated
 from infra.runtime.kafka_settings import KafkaSettings
-from schemas import codec
+from schemas import codec, topics
 from schemas.errors import InvariantBroken, KafkaUnavailable
 from schemas.records import Record
 
@@ -120,7 +120,7 @@ class Appender:
         async with turnstile:
             producer = await self._live()
             with translated(f"append to {topic}"):
-                acked = await producer.send(name, value, key=key, partition=partition, headers=headers)
+                acked = await producer.send(name, value, key=key, partition=partition, headers=list(headers))
         placed: asyncio.Future[Placed] = asyncio.get_running_loop().create_future()
 
         def settle(done: "asyncio.Future[Any]") -> None:
@@ -204,7 +204,7 @@ async def _stopped(producer: AIOKafkaProducer) -> None:
 
 
 def _key(topic: str, record: Record) -> str:
-    key = record.turn if topic == "chat.usage" else record.conversation
-    if key is None:
-        raise InvariantBroken(f"{record.type} for {topic} has no key of its own: the caller must give one")
-    return key
+    try:
+        return topics.key_of(topics.topic_of(topic), record)
+    except (KeyError, AttributeError) as error:
+        raise InvariantBroken(f"{record.type} for {topic} has no key of its own: the caller must give one") from error
