@@ -8,7 +8,6 @@ import asyncio
 import errno
 import fcntl
 import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,7 +46,9 @@ def default_repository() -> str:
     try:
         import jgo  # noqa: PLC0415  # an extra; and only asked for when a jar is missing
     except ImportError as error:
-        raise JavaMissing("the resolver jgo is missing: install Parley with its extra, pip install 'parley[local]'") from error
+        raise JavaMissing(
+            "the resolver jgo is missing: install Parley with its extra, pip install 'parley[local]'"
+        ) from error
     return str(jgo.MAVEN_CENTRAL_URL)
 
 
@@ -71,7 +72,7 @@ async def load(what: str, jars: Sequence[Jar], folder: Path, *, repository: str 
         return 0
     root = (repository or default_repository()).rstrip("/")
     with _no_space(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
         with (folder / ".loading").open("w") as lock:
             await asyncio.to_thread(fcntl.flock, lock, fcntl.LOCK_EX)
             wanted = missing(jars, folder)
@@ -126,7 +127,7 @@ async def _load_one(
                         "or name a mirror by [local] maven_url; what has arrived is kept"
                     ) from error
                 await asyncio.sleep(FIRST_BACKOFF_S * 2**attempt)
-    os.replace(part, file)
+    await asyncio.to_thread(part.replace, file)
 
 
 async def _fetch(session: aiohttp.ClientSession, url: str, part: Path, jar: Jar, progress: Progress) -> None:
@@ -139,7 +140,7 @@ async def _fetch(session: aiohttp.ClientSession, url: str, part: Path, jar: Jar,
         async with session.get(url, headers={"Range": f"bytes={have}-"} if have else {}) as answer:
             if have and answer.status in {OK, NOT_SATISFIABLE}:
                 # No ranges here, or too much is there: from the beginning, now or at the next try.
-                part.unlink()
+                await asyncio.to_thread(part.unlink)
                 if answer.status == NOT_SATISFIABLE:
                     raise _TryAgain("the part of an earlier try didn't fit")
                 digest = hashlib.sha256()
@@ -162,10 +163,10 @@ async def _fetch(session: aiohttp.ClientSession, url: str, part: Path, jar: Jar,
         progress.add(-counted)  # the next try counts what is there again
         raise
     if digest.hexdigest() != jar.sha256:
-        part.unlink()
+        await asyncio.to_thread(part.unlink)
         raise CorruptDownload(
-            f"{jar.coordinate} from {url} is not the file that Parley was tested with (SHA-256 {digest.hexdigest()[:12]}…, "
-            f"expected {jar.sha256[:12]}…): try again, and if it stays, name another repository by [local] maven_url"
+            f"{jar.coordinate} from {url} is not the file of the lock (SHA-256 {digest.hexdigest()[:12]}…, "
+            f"not {jar.sha256[:12]}…): try again, and if it stays, name another repository by [local] maven_url"
         )
 
 
@@ -189,4 +190,6 @@ def _no_space(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
             raise
-        raise DiskFull(f"the disk of {folder} is full: make room there, or name another place by PARLEY_CACHE_DIR") from error
+        raise DiskFull(
+            f"the disk of {folder} is full: make room there, or name another place by PARLEY_CACHE_DIR"
+        ) from error

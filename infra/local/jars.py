@@ -70,10 +70,9 @@ def render_lock(programs: Mapping[str, LockedProgram]) -> str:
     """Return the lock file's text: one line a jar, so that a change reads as a change."""
     parts = []
     for name, program in programs.items():
-        rows = ",\n".join(
-            "      " + json.dumps([jar.coordinate, jar.size_bytes, jar.sha256]) for jar in program.jars
-        )
-        parts.append(f'  {json.dumps(name)}: {{\n    "roots": {json.dumps(list(program.roots))},\n    "jars": [\n{rows}\n    ]\n  }}')
+        rows = ",\n".join("      " + json.dumps([jar.coordinate, jar.size_bytes, jar.sha256]) for jar in program.jars)
+        roots = json.dumps(list(program.roots))
+        parts.append(f'  {json.dumps(name)}: {{\n    "roots": {roots},\n    "jars": [\n{rows}\n    ]\n  }}')
     return "{\n" + ",\n".join(parts) + "\n}\n"
 
 

