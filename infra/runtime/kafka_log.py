@@ -1,0 +1,232 @@
+"""The reading side of Kafka without a consumer: `[start, stop)` of one partition by raw Fetch requests.
+
+A claim reads its log back on the way to the first token, so a read costs one round trip and no long poll ever stands before
+it: this reader has connections of its own. No group, no positions kept, any number of topics.
+"""
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aiokafka import errors as kafka_errors
+from aiokafka.protocol.fetch import FetchRequest
+from aiokafka.protocol.offset import OffsetRequest
+from aiokafka.record.memory_records import MemoryRecords
+
+from infra.runtime.kafka_client import FRESH_TOPIC_S, LeanClient, RangeGone, TopicUnknown, ours, translated
+from infra.runtime.kafka_settings import KafkaSettings
+from schemas.errors import KafkaUnavailable
+
+__all__ = ["Entry", "LogReader", "RangeGone", "TopicUnknown"]
+
+_BEGINNING: Final = -2
+_END: Final = -1
+# Four connections a broker: a large read of one caller doesn't stand before the small one of another.
+_CONNECTIONS: Final = 4
+# A fetch brings up to 1 MiB: more than any record of ours (Kafka sends a larger one whole, alone).
+_FETCH_BYTES: Final = 1_048_576
+# Only met when what was promised isn't there yet, such as behind a leader that has just changed.
+_FETCH_WAIT_MS: Final = 100
+_BACKOFF_S: Final = 0.05
+_RETRIED: Final = (
+    kafka_errors.NotLeaderForPartitionError,
+    kafka_errors.LeaderNotAvailableError,
+    kafka_errors.ReplicaNotAvailableError,
+    kafka_errors.KafkaStorageError,
+    kafka_errors.UnknownTopicOrPartitionError,
+    kafka_errors.StaleLeaderEpochCodeError,
+    kafka_errors.NodeNotReadyError,
+    kafka_errors.KafkaConnectionError,
+    kafka_errors.RequestTimedOutError,
+    kafka_errors.StaleMetadata,
+    kafka_errors.NoBrokersAvailable,
+    kafka_errors.CorrelationIdError,
+    TopicUnknown,
+    TimeoutError,
+    OSError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One record of a partition. `at_ms` is the writer's clock; `value` None is a tombstone."""
+
+    offset: int
+    at_ms: int
+    key: bytes | None
+    value: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What one fetch brought of one partition: its records, where to go on, and the end as it was then."""
+
+    entries: list[Entry]
+    next_offset: int
+    end: int
+
+
+class LogReader:
+    """Reads ranges of any partition. Safe to share between tasks; connects at first use.
+
+    Args:
+        settings: where Kafka is.
+        role: for the brokers' logs.
+        patience_s: how long an unreachable broker or a moved leader is retried before KafkaUnavailable.
+    """
+
+    def __init__(self, settings: KafkaSettings, role: str, *, patience_s: float = 15.0) -> None:
+        self._settings = settings
+        self._client_id = f"parley-{role}-log"
+        self._patience_s = patience_s
+        self._client: LeanClient | None = None
+        self._connecting = asyncio.Lock()
+        self._turns = itertools.cycle(range(_CONNECTIONS))
+
+    async def start(self) -> None:
+        """Connect now instead of at first use. Raises KafkaUnavailable."""
+        await self._connected()
+
+    async def stop(self) -> None:
+        """Disconnect. Reads under way fail. Idempotent."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+
+    async def read(self, topic: str, partition: int, start: int, stop: int | None = None) -> AsyncIterator[Entry]:
+        """Yield the records from `start` up to, not including, `stop`, in order.
+
+        Args:
+            topic: without the prefix.
+            partition: of the topic.
+            start: first offset, at or behind the log's beginning and not above its end.
+            stop: an offset that is known to be in the log or its end; None takes the end as it is at the call.
+
+        Raises:
+            RangeGone: `start` was deleted, or the log is shorter than asked.
+            TopicUnknown: there is no such topic, or no longer.
+            KafkaUnavailable: no answer within the patience.
+        """
+        position = start
+        if stop is None:
+            stop = await self._offset(topic, partition, _END)
+            if start > stop:
+                raise RangeGone(f"{topic}/{partition} ends at {stop}, before {start}")
+        deadline = time.monotonic() + self._patience_s
+        while position < stop:
+            fetched = await self.fetch(topic, partition, position)
+            for entry in fetched.entries:
+                if entry.offset >= stop:
+                    return
+                yield entry
+            if fetched.next_offset > position:
+                position = fetched.next_offset
+                deadline = time.monotonic() + self._patience_s
+            elif time.monotonic() > deadline:
+                raise RangeGone(f"{topic}/{partition} ends at {fetched.end}, before {stop}")
+
+    async def read_all(self, topic: str, partition: int, start: int, stop: int | None = None) -> list[Entry]:
+        """`read` as a list, for short ranges."""
+        return [entry async for entry in self.read(topic, partition, start, stop)]
+
+    async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        """The first offset that is kept, and the end: the offset that the next record will get."""
+        beginning, end = await asyncio.gather(
+            self._offset(topic, partition, _BEGINNING), self._offset(topic, partition, _END)
+        )
+        return beginning, end
+
+    async def offset_at(self, topic: str, partition: int, at_ms: int) -> int:
+        """The first offset whose record's time is `at_ms` or later; the end when there is none."""
+        found = await self._offset(topic, partition, max(at_ms, 0))
+        return found if found >= 0 else await self._offset(topic, partition, _END)
+
+    async def partitions(self, topic: str) -> tuple[int, ...]:
+        """The topic's partitions. Raises TopicUnknown."""
+        client = await self._connected()
+        with translated(f"look up {topic}"):
+            return await client.partitions(self._settings.named(topic))
+
+    async def fetch(self, topic: str, partition: int, position: int) -> Fetched:
+        """One fetch from `position`: what is there now, possibly nothing after a short wait. Raises as `read`."""
+        name = self._settings.named(topic)
+        request = FetchRequest(_FETCH_WAIT_MS, 1, _FETCH_BYTES, 0, [(name, [(partition, position, _FETCH_BYTES)])])
+        [(_, [row])] = (await self._ask(topic, partition, request)).topics
+        return unpacked(row, position)
+
+    async def _offset(self, topic: str, partition: int, at: int) -> int:
+        name = self._settings.named(topic)
+        response = await self._ask(topic, partition, OffsetRequest(-1, 0, [(name, [(partition, at)])]))
+        [(_, [(_partition, _code, _timestamp, offset)])] = response.topics
+        return int(offset)
+
+    async def _ask(self, topic: str, partition: int, request: Any) -> Any:
+        """The leader's answer about one partition, leaders looked up again and retried while there is patience."""
+        name = self._settings.named(topic)
+        started = time.monotonic()
+        anew = False
+        while True:
+            try:
+                client = await self._connected()
+                node = await client.leader(name, partition, anew=anew)
+                if node is None:
+                    raise kafka_errors.LeaderNotAvailableError(name)
+                response = await client.send(node, request, group=next(self._turns))
+                code = response.topics[0][1][0][1]
+                if code == 0:
+                    return response
+                raise kafka_errors.for_code(code)(f"{topic}/{partition}")
+            except _RETRIED as error:
+                anew = True
+                unknown = isinstance(error, (TopicUnknown, kafka_errors.UnknownTopicOrPartitionError))
+                patience_s = min(FRESH_TOPIC_S, self._patience_s) if unknown else self._patience_s
+                if time.monotonic() - started > patience_s:
+                    raise ours(error, f"read {topic}/{partition}") from error
+                await asyncio.sleep(_BACKOFF_S)
+            except kafka_errors.KafkaError as error:
+                raise ours(error, f"read {topic}/{partition}") from error
+
+    async def _connected(self) -> LeanClient:
+        if self._client is not None:
+            return self._client
+        async with self._connecting:
+            if self._client is None:
+                self._client = await connected(self._settings, self._client_id)
+            return self._client
+
+
+async def connected(settings: KafkaSettings, client_id: str) -> LeanClient:
+    """A client that has met a broker. Raises KafkaUnavailable."""
+    client = LeanClient(**settings.client_options(client_id))
+    try:
+        with translated(f"reach Kafka at {settings.bootstrap}"):
+            await asyncio.wait_for(client.bootstrap(), settings.request_timeout_s)
+    except BaseException:
+        await client.close()
+        raise
+    return client
+
+
+def unpacked(row: tuple[Any, ...], position: int) -> Fetched:
+    """The records of one partition of a fetch's answer, from `position` on.
+
+    Raises:
+        KafkaUnavailable: a batch's checksum is wrong: read it again.
+    """
+    end, raw = row[2], row[-1]
+    entries: list[Entry] = []
+    batches = MemoryRecords(raw) if raw else None
+    while batches is not None and batches.has_next():
+        batch = batches.next_batch()
+        if not batch.validate_crc():
+            raise KafkaUnavailable(f"a batch behind offset {position} has a wrong checksum")
+        if not batch.is_control_batch:
+            for record in batch:
+                if record.offset >= position:
+                    entries.append(Entry(record.offset, record.timestamp, record.key, record.value))
+        # A batch may end in records that compaction took away: its own end is where to go on.
+        position = max(position, batch.next_offset)
+    return Fetched(entries, position, end)
