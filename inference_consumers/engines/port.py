@@ -1,7 +1,7 @@
 """What a worker asks of an engine, and what every engine owes it.
 
-An engine owes: order within a generation, text that is exactly what its token ids add, and an end to the work within one
-step of the iterator being closed. A worker releases text only behind its screen, so an engine never sees a client.
+An engine owes: order within a generation, text that is exactly what its token ids add, and an end to the work within
+one step of the iterator being closed. A worker releases text only behind its screen: no engine ever meets a client.
 """
 
 from collections.abc import AsyncGenerator, Sequence
@@ -19,9 +19,9 @@ class GenerationRequest:
     Args:
         id: unique among all generations of this engine.
         messages: the prompt; the engine renders it by its model's chat template.
-        emitted_token_ids: what earlier attempts released: the generation goes on behind it. Empty at the first attempt.
+        emitted_token_ids: what earlier attempts released: the generation goes on behind it.
         emitted_text: the text of these ids, for engines whose ids mean nothing to others.
-        max_tokens: most tokens to make now (what is left behind the emitted ones); None = as many as the model has room for.
+        max_tokens: most tokens to make now, behind the emitted ones; None = as many as the model has room for.
         temperature: 0 is greedy. top_p: in (0, 1].
         stop: texts that end the answer and are no part of it.
         seed: the same seed, prompt and place in the answer draw the same token, whatever else is in the batch.
@@ -71,8 +71,8 @@ class Piece:
     """The next stretch of the answer, cut between tokens and never inside a character.
 
     Args:
-        text: exactly what `token_ids` add to the answer. One exception: the last piece of an answer ended by a stop text
-            holds the ids up to the end of that text, but only the text before it.
+        text: exactly what `token_ids` add to the answer. One exception: the last piece of an answer ended by a stop
+            text holds the ids up to the end of that text, but only the text before it.
         token_ids: in order; the token that ends a model's answer is not among them. May be empty in the last piece.
         finish: STOP or LENGTH in the last piece, None before.
     """

