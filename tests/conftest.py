@@ -1,0 +1,5 @@
+"""Fixtures for all tests; what they are is told in tests/support."""
+
+from tests.support.brokers import broker_loop, cassandra, kafka, keyspace, topic_prefix
+
+__all__ = ["broker_loop", "cassandra", "kafka", "keyspace", "topic_prefix"]
