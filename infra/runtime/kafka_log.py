@@ -1,7 +1,7 @@
 """The reading side of Kafka without a consumer: `[start, stop)` of one partition by raw Fetch requests.
 
-A claim reads its log back on the way to the first token, so a read costs one round trip and no long poll ever stands before
-it: this reader has connections of its own. No group, no positions kept, any number of topics.
+A claim reads its log back on the way to the first token, so a read costs one round trip and no long poll ever stands
+before it: this reader has connections of its own. No group, no positions kept, any number of topics.
 """
 
 import asyncio
@@ -26,7 +26,9 @@ _BEGINNING: Final = -2
 _END: Final = -1
 # Four connections a broker: a large read of one caller doesn't stand before the small one of another.
 _CONNECTIONS: Final = 4
-# A fetch brings up to 1 MiB: more than any record of ours (Kafka sends a larger one whole, alone).
+# A read begins with a small fetch, as most are of a few records, and doubles up to 1 MiB. A record that is larger than
+# the fetch comes whole, alone (KIP-74).
+_FIRST_FETCH_BYTES: Final = 32_768
 _FETCH_BYTES: Final = 1_048_576
 # Only met when what was promised isn't there yet, such as behind a leader that has just changed.
 _FETCH_WAIT_MS: Final = 100
@@ -116,8 +118,10 @@ class LogReader:
             if start > stop:
                 raise RangeGone(f"{topic}/{partition} ends at {stop}, before {start}")
         deadline = time.monotonic() + self._patience_s
+        max_bytes = _FIRST_FETCH_BYTES
         while position < stop:
-            fetched = await self.fetch(topic, partition, position)
+            fetched = await self.fetch(topic, partition, position, max_bytes=max_bytes)
+            max_bytes = min(2 * max_bytes, _FETCH_BYTES)
             for entry in fetched.entries:
                 if entry.offset >= stop:
                     return
@@ -150,10 +154,10 @@ class LogReader:
         with translated(f"look up {topic}"):
             return await client.partitions(self._settings.named(topic))
 
-    async def fetch(self, topic: str, partition: int, position: int) -> Fetched:
+    async def fetch(self, topic: str, partition: int, position: int, *, max_bytes: int = _FETCH_BYTES) -> Fetched:
         """One fetch from `position`: what is there now, possibly nothing after a short wait. Raises as `read`."""
         name = self._settings.named(topic)
-        request = FetchRequest(_FETCH_WAIT_MS, 1, _FETCH_BYTES, 0, [(name, [(partition, position, _FETCH_BYTES)])])
+        request = FetchRequest(_FETCH_WAIT_MS, 1, max_bytes, 0, [(name, [(partition, position, max_bytes)])])
         [(_, [row])] = (await self._ask(topic, partition, request)).topics
         return unpacked(row, position)
 
