@@ -77,7 +77,7 @@ class TurnStore:
         )
         if not places:
             return None
-        rows = await self._run(f"{_SELECT_TURNS} AND n = ? AND turn = ?", conversation, places[0]["n"], turn)
+        rows = await self._run(f"{_SELECT_TURNS} AND n = ? AND turn = ?", conversation, places[0][0], turn)
         return _turn(rows[0]) if rows else None
 
     async def newest(
@@ -104,19 +104,19 @@ class TurnStore:
         )
         if not rows:
             return None
-        row = rows[0]
+        tenant, user, created_at, metadata, instructions, retired, deleted, epoch, active_at = rows[0]
         return StoredConversation(
             conversation=conversation,
-            tenant=row["tenant"],
-            user=row["user"],
-            created_at=_instant(row["created_at"]),
-            metadata={} if row["metadata"] is None else codec.convert(codec.parse(row["metadata"]), dict[str, str]),
-            instructions=row["instructions"],
-            retired=bool(row["retired"]),
-            deleted=bool(row["deleted"]),
-            epoch=row["epoch"] or 0,
-            next_n=top[0]["n"] + 1 if top else 1,
-            active_at=_instant(row["active_at"]),
+            tenant=tenant,
+            user=user,
+            created_at=_instant(created_at),
+            metadata={} if metadata is None else codec.convert(codec.parse(metadata), dict[str, str]),
+            instructions=instructions,
+            retired=bool(retired),
+            deleted=bool(deleted),
+            epoch=epoch or 0,
+            next_n=top[0][0] + 1 if top else 1,
+            active_at=_instant(active_at),
         )
 
     async def activity(self, tenant: str, user: str) -> Mapping[ConversationId, str]:
@@ -127,7 +127,7 @@ class TurnStore:
             tenant,
             user,
         )
-        found = ((ConversationId(row["conversation"]), _instant(row["active_at"] or row["created_at"])) for row in rows)
+        found = ((ConversationId(name), _instant(active_at or created_at)) for name, created_at, active_at in rows)
         return {name: at for name, at in found if at is not None}
 
     # --- writing ------------------------------------------------------------------------------------------------------
@@ -246,7 +246,7 @@ class TurnStore:
         """
         statement = "INSERT INTO {keyspace}.used_tickets (ticket, used) VALUES (?, true) IF NOT EXISTS USING TTL ?"
         rows = await self._store.execute(statement, (ticket_id, max(1, ttl_s)), is_idempotent=False)
-        return bool(rows[0]["[applied]"])
+        return bool(rows[0][0])
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
@@ -275,7 +275,7 @@ def _cell(turn: TurnCompleted, column: str) -> object:
 
 
 def _turn(row: Row) -> TurnCompleted:
-    values = dict(row)
+    values = dict(zip(_COLUMNS, row, strict=True))
     for column, kind in _JSON.items():
         values[column] = codec.convert(codec.parse(values[column]), kind)
     for column, value in values.items():
