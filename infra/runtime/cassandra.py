@@ -6,7 +6,7 @@ connects in the background, and until then every statement fails at once as `Cas
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from cassandra import (
@@ -24,14 +24,15 @@ from cassandra.auth import PlainTextAuthProvider
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable, Session
 from cassandra.io.libevreactor import LibevConnection
 from cassandra.policies import DCAwareRoundRobinPolicy, RetryPolicy, TokenAwarePolicy, WhiteListRoundRobinPolicy
-from cassandra.query import PreparedStatement, dict_factory
+from cassandra.query import PreparedStatement, SimpleStatement, tuple_factory
 
 from infra.runtime.cassandra_settings import CassandraSettings
 from schemas.errors import CassandraUnavailable, InvariantBroken
 
 __all__ = ["CassandraSettings", "Row", "Store"]
 
-Row = Mapping[str, Any]
+Row = tuple[Any, ...]
+"""One row: its values in the order asked for. A lightweight transaction's first value says whether it was applied."""
 
 _FIRST_BACKOFF_S: Final = 0.25
 _LONGEST_BACKOFF_S: Final = 5.0
@@ -114,12 +115,16 @@ class Store:
             return await self._rows(session.execute_async(bound), statement)
 
     async def execute_plain(self, statement: str) -> list[Row]:
-        """Run a statement that can't be prepared, such as CREATE. Raises as `execute`."""
+        """Run what can't be prepared, such as CREATE; bare names are the keyspace's. Raises as `execute`."""
         async with self._slots:
             session = self._live()
+            # CREATE KEYSPACE runs before there is one to be in.
+            keyspace = None if statement.upper().split()[1:2] == ["KEYSPACE"] else self.settings.keyspace
+            plain = SimpleStatement(self._filled(statement), keyspace=keyspace)
             # Schema changes wait for every node to agree; they are rare and may take longer than a row.
-            text = self._filled(statement)
-            return await self._rows(session.execute_async(text, timeout=6 * self.settings.request_timeout_s), statement)
+            return await self._rows(
+                session.execute_async(plain, timeout=6 * self.settings.request_timeout_s), statement
+            )
 
     async def _prepare(self, session: Session, statement: str) -> PreparedStatement:
         """The prepared statement; callers at the same time share the preparing, a failed one is forgotten."""
@@ -162,8 +167,8 @@ class Store:
             try:
                 self._session = await asyncio.to_thread(cluster.connect)
             except (DriverException, NoHostAvailable, OSError) as error:
-                self._last_failure = str(error)
-                log.warning("Cassandra at %s doesn't answer yet: %s", self._place, error)
+                self._last_failure = _why(error)
+                log.warning("Cassandra at %s doesn't answer yet: %s", self._place, self._last_failure)
                 await asyncio.to_thread(cluster.shutdown)
                 await asyncio.sleep(backoff_s)
                 backoff_s = min(2 * backoff_s, _LONGEST_BACKOFF_S)
@@ -189,7 +194,7 @@ class Store:
             consistency_level=ConsistencyLevel.LOCAL_QUORUM,
             serial_consistency_level=ConsistencyLevel.LOCAL_SERIAL,
             request_timeout=settings.request_timeout_s,
-            row_factory=dict_factory,
+            row_factory=tuple_factory,
         )
         password = settings.password or ""
         return Cluster(
@@ -237,7 +242,7 @@ async def _first_page(loop: asyncio.AbstractEventLoop, response: Any, statement:
 
 
 def _ours(error: BaseException, statement: str) -> Exception:
-    what = f"{_short(statement)}: {error}"
+    what = f"{_short(statement)}: {_why(error)}"
     away = (Unavailable, ReadTimeout, WriteTimeout, OperationTimedOut, NoHostAvailable, OSError)
     # Asked before the migrations have run: theirs to mend, not a wrong statement.
     not_yet = isinstance(error, InvalidRequest) and ("unconfigured table" in what or "does not exist" in what)
@@ -248,6 +253,13 @@ def _ours(error: BaseException, statement: str) -> Exception:
     if isinstance(error, (RequestExecutionException, DriverException)):
         return CassandraUnavailable(what)
     return InvariantBroken(what)
+
+
+def _why(error: BaseException) -> str:
+    """The error in one line; of a list of nodes that all failed, the first one's."""
+    if isinstance(error, NoHostAvailable) and isinstance(error.errors, dict) and error.errors:
+        error = next(iter(error.errors.values()))
+    return str(error).partition("Last error: ")[2] or str(error) or type(error).__name__
 
 
 def _short(statement: str) -> str:
