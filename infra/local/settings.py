@@ -1,26 +1,46 @@
 """Settings of `[local]`: what `parley up` starts on this machine when no Kafka or Cassandra is configured."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Final
+
+SMALLEST_HEAP_MB: Final = 128
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalSettings:
-    """How the local Kafka and Cassandra are run.
+    """How the local Kafka and Cassandra are run."""
 
-    Args:
-        maven_url: root of the Maven repository that jars are loaded from; empty = the resolver's own default.
-        kafka_port: port of the broker on loopback; 0 = a free one, kept in the data directory.
-        cassandra_port: the same for CQL.
-        kafka_heap_mb: most that Kafka's Java heap grows to; 10 000 conversation topics fit in 512.
-        cassandra_heap_mb: most that Cassandra's Java heap grows to.
-        start_limit_s: a program that isn't ready by then has failed. Measured: 2-5 s; a log recovery takes longer.
-        stop_limit_s: what a program gets between SIGTERM and SIGKILL. Measured: 1-3 s.
-    """
+    maven_url: str = field(
+        default="", metadata={"doc": "root of the Maven repository to load jars from; none: the resolver's own default"}
+    )
+    kafka_port: int = field(
+        default=0, metadata={"doc": "loopback port of the local Kafka; 0: a free one, kept in the data directory"}
+    )
+    cassandra_port: int = field(
+        default=0, metadata={"doc": "loopback port of the local Cassandra (CQL); 0: a free one, kept likewise"}
+    )
+    # 10 000 conversation topics fit.
+    kafka_heap_mb: int = field(default=512, metadata={"doc": "MB that Kafka's Java heap may grow to"})
+    cassandra_heap_mb: int = field(default=256, metadata={"doc": "MB that Cassandra's Java heap may grow to"})
+    # Measured 2-6 s; a log recovery after a crash takes longer.
+    start_limit_s: float = field(default=90.0, metadata={"doc": "seconds until a program that isn't ready has failed"})
+    # Measured 0.3-3 s.
+    stop_limit_s: float = field(default=15.0, metadata={"doc": "seconds between SIGTERM and SIGKILL"})
 
-    maven_url: str = ""
-    kafka_port: int = 0
-    cassandra_port: int = 0
-    kafka_heap_mb: int = 512
-    cassandra_heap_mb: int = 256
-    start_limit_s: float = 90.0
-    stop_limit_s: float = 15.0
+    def __post_init__(self) -> None:
+        """Refuse what can't work."""
+        faults = [
+            f"{name}: must be 0 to 65535"
+            for name in ("kafka_port", "cassandra_port")
+            if not 0 <= getattr(self, name) < 1 << 16
+        ]
+        faults += [
+            f"{name}: must be at least {SMALLEST_HEAP_MB}"
+            for name in ("kafka_heap_mb", "cassandra_heap_mb")
+            if getattr(self, name) < SMALLEST_HEAP_MB
+        ]
+        faults += [
+            f"{name}: must be more than 0" for name in ("start_limit_s", "stop_limit_s") if getattr(self, name) <= 0
+        ]
+        if faults:
+            raise ValueError("\n".join(faults))

@@ -1,6 +1,6 @@
-"""Real Kafka and Cassandra for tests: started once a session, or named by `PARLEY_TEST_KAFKA` and `PARLEY_TEST_CASSANDRA`.
+"""Real Kafka and Cassandra for tests: one of each a session, or those in `PARLEY_TEST_KAFKA`, `PARLEY_TEST_CASSANDRA`.
 
-They run in a thread with a loop of its own, so that the loops of single tests don't matter. They are tied to that thread:
+They run in a thread with a loop of its own, so that the loops of single tests don't matter, and are tied to it:
 when pytest is killed, they are too.
 """
 
