@@ -91,6 +91,12 @@ class SettingsSource:
             raise SettingsError("\n".join(faults))
         return values
 
+    def gives(self, section: str) -> bool:
+        """True when anybody set any key of the section: not all of it is defaults."""
+        table = self._tables.get(section)
+        given = bool(table) or any(key.startswith(f"{section}.") for key in self._overrides)
+        return given or any(True for _ in self._variables(section))
+
     def check(self, kinds: Mapping[str, type[Any]], tables: Mapping[str, type[Any]] | None = None) -> None:
         """Raise one SettingsError with every fault of these sections and every name that belongs to none of them."""
         tables = tables or {}
