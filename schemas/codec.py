@@ -19,7 +19,9 @@ T = TypeVar("T")
 RECORDS: Final[Mapping[str, type[Record]]] = {
     kind.__dataclass_fields__["type"].default: kind
     for kind in vars(records).values()
-    if isinstance(kind, type) and issubclass(kind, Record) and isinstance(kind.__dataclass_fields__["type"].default, str)
+    if isinstance(kind, type)
+    and issubclass(kind, Record)
+    and isinstance(kind.__dataclass_fields__["type"].default, str)
 }
 
 

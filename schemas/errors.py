@@ -1,10 +1,10 @@
 """The one tree of errors and the table of codes a user can see (contract, "HTTP").
 
-    ParleyError
-    |- CallerError       the caller changes the request: bad value, no right, too large
-    |- DependencyError   something we depend on is away: we retry with backoff
-    |- ContractError     bytes that break the contract: they go to `dead.letters`
-    `- InvariantBroken   a bug of ours: the process ends before it acknowledges anything
+ParleyError
+|- CallerError       the caller changes the request: bad value, no right, too large
+|- DependencyError   something we depend on is away: we retry with backoff
+|- ContractError     bytes that break the contract: they go to `dead.letters`
+`- InvariantBroken   a bug of ours: the process ends before it acknowledges anything
 """
 
 from dataclasses import dataclass

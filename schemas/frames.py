@@ -95,7 +95,7 @@ class Ping:
 
 
 CLIENT_FRAMES: Final[Mapping[str, type]] = {
-    kind.__dataclass_fields__["type"].default: kind
+    str(kind.__dataclass_fields__["type"].default): kind
     for kind in (Authenticate, Subscribe, Unsubscribe, Send, Stop, Ping)
 }
 ClientFrame = Authenticate | Subscribe | Unsubscribe | Send | Stop | Ping
@@ -227,6 +227,6 @@ class ErrorFrame:
 
 
 SERVER_FRAMES: Final[Mapping[str, type]] = {
-    kind.__dataclass_fields__["type"].default: kind
+    str(kind.__dataclass_fields__["type"].default): kind
     for kind in (Subscribed, Unsubscribed, Event, Accepted, Stopping, Pong, Alive, ErrorFrame)
 }

@@ -1,7 +1,7 @@
 """Ids: whoever holds one knows its conversation without asking a store (contract, "Words").
 
-`conv_` + 32 hex. A turn is `resp_` + its conversation's 32 + 32 of its own; its items are `msg_` + those 64 + `u` or `a`;
-a chat completion is `chatcmpl-` + those 64. The 32 are a UUIDv7, or a UUIDv8 derived from an idempotency key.
+`conv_` + 32 hex. A turn is `resp_` + its conversation's 32 + 32 of its own; its items are `msg_` + those 64 + `u` or
+`a`; a chat completion is `chatcmpl-` + those 64. The 32 are a UUIDv7, or a UUIDv8 derived from an idempotency key.
 """
 
 import hashlib

@@ -405,7 +405,7 @@ class KeyChanged(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyPublished(Record):
-    """A policy came into force; `policy_version` rises with each publication. `rules` as `parley policy push` checked them."""
+    """A policy came into force, its rules checked before; `policy_version` rises with each publication."""
 
     type: Literal["PolicyPublished"] = "PolicyPublished"
     policy: str

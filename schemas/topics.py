@@ -1,4 +1,4 @@
-"""Every topic in one table: name, key, partitions, what is kept (contract, "Topics"); and the address of a conversation log.
+"""Every topic in one table (contract, "Topics"), and the address of a conversation log.
 
 Names stand without the prefix; `infra.runtime.kafka` puts it on. Nothing else in the code asks for the layout.
 """
@@ -79,8 +79,13 @@ class Topic:
 
     @property
     def config(self) -> dict[str, str]:
-        """The topic's Kafka configuration. A segment is a quarter of the retention, or a busy topic's open one outlives it."""
-        policy = {(False, False): "delete", (True, False): "delete", (True, True): "compact,delete", (False, True): "compact"}
+        """The topic's Kafka configuration. A segment is a quarter of the retention: an open one is never deleted."""
+        policy = {
+            (False, False): "delete",
+            (True, False): "delete",
+            (True, True): "compact,delete",
+            (False, True): "compact",
+        }
         entries = {"cleanup.policy": policy[self.retention_ms is not None, self.compacted]}
         if self.retention_ms is not None:
             entries["retention.ms"] = str(self.retention_ms)

@@ -1,5 +1,6 @@
 """Fixtures for all tests; what they are is told in tests/support."""
 
 from tests.support.brokers import broker_loop, cassandra, kafka, keyspace, topic_prefix
+from tests.support.browser import browser
 
-__all__ = ["broker_loop", "cassandra", "kafka", "keyspace", "topic_prefix"]
+__all__ = ["broker_loop", "browser", "cassandra", "kafka", "keyspace", "topic_prefix"]

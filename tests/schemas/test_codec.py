@@ -1,5 +1,6 @@
 """Values become bytes and bytes become the same values, for ever; what is broken is named with its place."""
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -77,20 +78,20 @@ def test_a_fault_is_named_with_its_place(field: str, wrong: object, place: str) 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_record_or_a_contract_error(raw: bytes) -> None:
     """No bytes make the reader fail in any other way."""
-    try:
+    with contextlib.suppress(ContractError):
         codec.decode(raw)
-    except ContractError:
-        pass
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda v: st.lists(v) | st.dictionaries(st.text(), v)))
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(), lambda v: st.lists(v) | st.dictionaries(st.text(), v)
+    )
+)
 def test_any_json_in_a_field_is_a_record_or_a_contract_error(value: object) -> None:
     """No JSON in place of a nested value makes the reader fail in any other way."""
     whole = json.loads(codec.encode(SAMPLES["TurnRequested"])) | {"request": value}
-    try:
+    with contextlib.suppress(ContractError):
         codec.decode(json.dumps(whole).encode())
-    except ContractError:
-        pass
 
 
 def test_headers_are_cloudevents_in_binary_mode() -> None:

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.fold import ConversationFold, TurnFold
+from schemas.ids import TurnId
 from schemas.records import LogRecord, TurnAccepted, TurnDelta, TurnEnded, TurnQueued, TurnStarted
 from tests.support.logs import TURNS, accepted, delta, ended, queued, reset, started, wild_logs
 
@@ -12,7 +13,8 @@ A, B, _ = TURNS
 
 def literal(log: list[LogRecord]) -> list[LogRecord]:
     """The contract's rule, word for word, with every turn's state kept for ever."""
-    order, state, taken = -1, {}, []
+    state: dict[TurnId | None, tuple[int, int, bool]] = {}
+    order, taken = -1, []
     for record in log:
         a, s, is_ended = state.get(record.turn, (0, 0, False))
         match record:
@@ -101,7 +103,14 @@ def test_a_repeated_order_is_dropped() -> None:
 def test_only_counted_tokens_are_delivered() -> None:
     """Tokens of dropped deltas count as regenerated, those of taken ones as delivered."""
     fold = TurnFold(A)
-    log = [started(A, 1), delta(A, 1, 0, tokens=2), started(A, 2), delta(A, 1, 1, tokens=3), delta(A, 2, 1, tokens=4), ended(A, 2, 2)]
+    log = [
+        started(A, 1),
+        delta(A, 1, 0, tokens=2),
+        started(A, 2),
+        delta(A, 1, 1, tokens=3),
+        delta(A, 2, 1, tokens=4),
+        ended(A, 2, 2),
+    ]
     for offset, record in enumerate(log):
         fold.take(record, offset)
     assert (fold.delivered_tokens, fold.regenerated_tokens, fold.highest, fold.end_offset) == (6, 3, 2, 5)

@@ -46,7 +46,9 @@ def test_tenant_and_key_are_told_apart() -> None:
     assert ids.keyed_hexes("ab", "c") != ids.keyed_hexes("a", "bc")
 
 
-@pytest.mark.parametrize("text", ["", "conv_", "conv_" + "g" * 32, "conv_" + "A" * 32, "conv_" + "0" * 33, "resp_" + "0" * 32])
+@pytest.mark.parametrize(
+    "text", ["", "conv_", "conv_" + "g" * 32, "conv_" + "A" * 32, "conv_" + "0" * 33, "resp_" + "0" * 32]
+)
 def test_strangers_are_refused(text: str) -> None:
     """What is not an id is refused by every parser."""
     for parse in (ids.parse_conversation, ids.parse_turn, ids.parse_item):

@@ -36,7 +36,7 @@ def test_what_follows_the_end_changes_nothing(log: list[LogRecord]) -> None:
 
 
 def test_the_numbers_add_up() -> None:
-    """generated = delivered + withheld + regenerated + discarded, and the two records agree in every shared column."""
+    """Generated = delivered + withheld + regenerated + discarded, and the two records agree in every shared column."""
     fold = folded([started(A, 1), delta(A, 1, 0, "Hel"), delta(A, 1, 1, "lo", tokens=3), ended(A, 1, 2)])
     turn, usage = projection.completed(fold, LOG), projection.usage(fold)
     assert usage is not None

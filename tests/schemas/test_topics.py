@@ -12,7 +12,9 @@ CONVERSATIONS = st.binary(min_size=16, max_size=16).map(lambda raw: ids.conversa
 
 
 @given(CONVERSATIONS, st.booleans(), st.booleans(), st.integers(1, 256))
-def test_an_address_is_a_function_of_id_and_one_fact(conversation: ids.ConversationId, retired: bool, stored: bool, lanes: int) -> None:
+def test_an_address_is_a_function_of_id_and_one_fact(
+    conversation: ids.ConversationId, retired: bool, stored: bool, lanes: int
+) -> None:
     """The same conversation has the same address anywhere, inside the lanes there are; two facts never share one."""
     log = topics.address(conversation, retired=retired, stored=stored, lanes=lanes)
     assert log == topics.address(conversation, retired=retired, stored=stored, lanes=lanes)

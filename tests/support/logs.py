@@ -1,4 +1,4 @@
-"""Conversation logs for tests: short builders of records, and a strategy of logs that zombies and repeats have visited."""
+"""Conversation logs for tests: short builders of records, and logs that zombies and repeats have visited."""
 
 from dataclasses import replace
 
@@ -6,7 +6,16 @@ from hypothesis import strategies as st
 
 from schemas import ids
 from schemas.ids import TurnId
-from schemas.records import LogRecord, MovedLogged, ResetLogged, TurnAccepted, TurnDelta, TurnEnded, TurnQueued, TurnStarted
+from schemas.records import (
+    LogRecord,
+    MovedLogged,
+    ResetLogged,
+    TurnAccepted,
+    TurnDelta,
+    TurnEnded,
+    TurnQueued,
+    TurnStarted,
+)
 from schemas.turns import Reason
 from tests.support.samples import AT, CONVERSATION, sample
 
