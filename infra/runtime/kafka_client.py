@@ -87,7 +87,7 @@ class LeanClient(AIOKafkaClient):  # type: ignore[misc]
         await asyncio.shield(task)
 
     async def _ask_for(self, topic: str) -> None:
-        response = await self._metadata_of([topic])
+        response = await self.metadata_of([topic])
         found = _partitions_in(response)
         if topic in found:
             self.cluster._partitions[topic] = found[topic]  # noqa: SLF001 - aiokafka only replaces the whole map
@@ -95,8 +95,12 @@ class LeanClient(AIOKafkaClient):  # type: ignore[misc]
             self.cluster._partitions.pop(topic, None)  # noqa: SLF001
             self._recent.pop(topic, None)
 
-    async def _metadata_of(self, topics: list[str]) -> Any:
-        """Any broker's answer; False keeps a broker that may create topics from creating one that was deleted."""
+    async def metadata_of(self, topics: list[str] | None) -> Any:
+        """Any broker's answer about these topics, None meaning all; no broker creates a topic because of the question.
+
+        Raises:
+            KafkaError: no broker answers.
+        """
         failure: Exception | None = None
         for node in [broker.nodeId for broker in self.cluster.brokers()]:
             try:
@@ -128,7 +132,7 @@ class LeanClient(AIOKafkaClient):  # type: ignore[misc]
             return bool(await super()._metadata_update(cluster_metadata, topics))
         wanted = {*self._recent, *self._in_use()}
         try:
-            response = await self._metadata_of(sorted(wanted))
+            response = await self.metadata_of(sorted(wanted))
         except kafka_errors.KafkaError:
             return False
         if not response.brokers:

@@ -110,7 +110,7 @@ class TopicAdmin:
     async def _create(self, topics: Sequence[Topic]) -> list[str]:
         if not topics:
             return []
-        rows = [
+        rows: list[tuple[Any, ...]] = [
             (
                 self._settings.named(topic.name),
                 self.partitions_of(topic),
@@ -188,7 +188,7 @@ class TopicAdmin:
                 retriable = [kafka_errors.for_code(code) for code in codes(response) if _is_passing(code)]
                 if not retriable:
                     return response
-                raise retriable[0]()
+                raise retriable[0]
             except (kafka_errors.KafkaError, DependencyError, OSError, TimeoutError) as error:
                 if isinstance(error, kafka_errors.KafkaError) and not error.retriable:
                     raise ours(error, "manage topics") from error

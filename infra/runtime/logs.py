@@ -1,6 +1,6 @@
 """Structured logs: one JSON object a line on standard error, with turn and trace; never a secret or a message's text.
 
-Code logs with the standard library; what belongs to a turn is bound once with `bound()` and stands on every line inside.
+Code logs with the standard library; what belongs to a turn is bound once with `bound()` and stands on each line inside.
 """
 
 import logging

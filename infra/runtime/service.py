@@ -19,7 +19,7 @@ from infra.runtime.logs import LogSettings, configure
 from infra.runtime.metrics import CONTENT_TYPE, Metrics
 from infra.runtime.settings import SettingsSource
 from schemas import codec
-from schemas.errors import CallerError, ParleyError, SettingsError
+from schemas.errors import CallerError, SettingsError
 
 # What is left after draining is closing connections: a store or broker that hangs then is left behind.
 _STOP_S: Final = 5.0
@@ -248,9 +248,9 @@ def run_service(
         return wrong_settings(error)
     except KeyboardInterrupt:
         return 130
-    except Exception as error:  # noqa: BLE001 - the root of the process: nothing is above it that could act
-        told = str(error) if isinstance(error, ParleyError) else f"{type(error).__name__}: {error}"
-        log.error("%s ended: %s", role, told, exc_info=log.isEnabledFor(logging.DEBUG))
+    except Exception:
+        # The one broad except of a process: nothing is above it that could act. The line names the error.
+        log.exception("%s has failed", role)
         return 1
     return 0
 
