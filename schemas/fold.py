@@ -2,11 +2,12 @@
 
 Per turn: attempt a = 0, next s = 0, ended = no. `started` with attempt n is taken if not ended and n > a: then a = n.
 `delta` (n, q) is taken if not ended, n = a and q = s: then s + 1. `ended` (n) is taken if not ended, n = a and its
-seq = s. `queued` only before `started`. Records with `order` are taken if it is above the highest seen. All else is dropped.
+seq = s. `queued` only before `started`. Records with `order` are taken if it is above the highest seen. All else is
+dropped.
 
 `TurnFold` is the rule for one turn and keeps what a worker and the projections need. `ConversationFold` is the rule
-for a reader of the whole conversation and keeps only what a position must hold: turns that ended are forgotten, since a turn
-that isn't open takes nothing.
+for a reader of the whole conversation and keeps only what a position must hold: turns that ended are forgotten, since
+a turn that isn't open takes nothing.
 """
 
 from dataclasses import dataclass, field

@@ -75,5 +75,5 @@ def _columns(fold: TurnFold, end: TurnEnded) -> dict[str, Any]:
 
 
 def _since(start: str, stop: str | None) -> int:
-    """Milliseconds from start to stop, 0 when it never came. Clocks of two machines differ, a bill is never negative."""
+    """Milliseconds from start to stop, 0 when it never came. Clocks differ, a bill is never negative."""
     return 0 if stop is None else max(0, instants.to_ms(stop) - instants.to_ms(start))

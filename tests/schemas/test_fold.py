@@ -18,7 +18,7 @@ def literal(log: list[LogRecord]) -> list[LogRecord]:
     for record in log:
         a, s, is_ended = state.get(record.turn, (0, 0, False))
         match record:
-            case TurnStarted(attempt=n) if not is_ended and n > a:
+            case TurnStarted(attempt=int(n)) if not is_ended and n > a:
                 a = n
             case TurnDelta(attempt=n, seq=q) if not is_ended and n == a and q == s:
                 s += 1
