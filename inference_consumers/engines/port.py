@@ -123,7 +123,7 @@ class EngineLoad:
 
 
 class Engine(Protocol):
-    """A model that answers. Made without work; everything begins with `start`."""
+    """A model that answers. Made from settings, without weights; everything begins with `start`."""
 
     async def start(self) -> EngineInfo:
         """Load the model; afterwards `generate` may be called.

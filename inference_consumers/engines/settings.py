@@ -38,8 +38,9 @@ class TorchSettings:
         threads: of the matrix products; 0 = one a core.
         device: `cpu`, `cuda`, `mps` or torch's `cuda:1`.
         dtype: of weights and cache. float32: bfloat16 is slower on CPUs without its own instructions.
-        kv_cache_mb: memory for keys and values of running turns and of prompts kept for later; 46 KB a token of SmolLM2.
-        prefill_tokens: most prompt tokens read in one step, so that running turns wait for no long prompt.
+        kv_cache_mb: memory for keys and values of running turns and of kept prompts; 46 KB a token of SmolLM2.
+        prefill_tokens: most prompt tokens read in one step, so that running turns wait for no long prompt. 64: larger
+            steps read no faster on CPUs (tests/bench/bench_engines.py); on a GPU, 512 and more do.
     """
 
     slots: int = 32
@@ -47,7 +48,7 @@ class TorchSettings:
     device: str = "cpu"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     kv_cache_mb: int = 2048
-    prefill_tokens: int = 256
+    prefill_tokens: int = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
