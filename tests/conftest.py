@@ -2,5 +2,6 @@
 
 from tests.support.brokers import broker_loop, cassandra, kafka, keyspace, topic_prefix
 from tests.support.browser import browser
+from tests.support.pipeline import pipeline
 
-__all__ = ["broker_loop", "browser", "cassandra", "kafka", "keyspace", "topic_prefix"]
+__all__ = ["broker_loop", "browser", "cassandra", "kafka", "keyspace", "pipeline", "topic_prefix"]
