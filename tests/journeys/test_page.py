@@ -110,7 +110,7 @@ async def test_a_wrong_key_is_told_in_words(browser: Browser, pipeline: Pipeline
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_it_reads_well_on_a_phone(browser: Browser, pipeline: Pipeline, scheme: str) -> None:
     """On a phone's width nothing overflows, and the list opens and closes; in light and dark."""
-    context = await browser.new_context(viewport={"width": 390, "height": 844}, color_scheme=scheme)  # type: ignore[arg-type]
+    context = await browser.new_context(viewport={"width": 390, "height": 844}, color_scheme=scheme)
     page = await signed_in(context, pipeline, f"phone-{scheme}")
     await say(page, "echo: " + "longword" * 40)
     await answered(page, "longword" * 40)

@@ -86,7 +86,7 @@ def stored_rows(pipeline: Pipeline, turn: str) -> list[dict[str, object]]:
 async def test_the_log_of_a_conversation_tells_the_whole_turn(pipeline: Pipeline) -> None:
     """The deltas in the conversation log are numbered without a gap, and the end counts them."""
     turn, answer = await streamed(pipeline, "tokens: 30")
-    await ended(pipeline, turn)
+    await stored(pipeline, turn)
     records = await consumed(pipeline, "chat.turns")
     [completed] = {
         record.id: record for record in records if isinstance(record, TurnCompleted) and record.turn == turn
