@@ -69,7 +69,7 @@ def modules() -> dict[str, Module]:
     return {name: Module(name, path, _imports(path, files.keys())) for name, path in files.items()}
 
 
-def test_files() -> list[Path]:
+def files_of_tests() -> list[Path]:
     """Every file that holds tests."""
     return sorted((ROOT / "tests").rglob("test_*.py"))
 
