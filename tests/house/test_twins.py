@@ -3,7 +3,7 @@
 import ast
 from pathlib import Path
 
-from tests.house.tree import ROOT, Module, modules, files_of_tests
+from tests.house.tree import ROOT, Module, files_of_tests, modules
 
 # Files that need no twin, and what shows them instead.
 WITHOUT_TWIN = {
