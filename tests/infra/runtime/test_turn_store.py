@@ -45,13 +45,19 @@ def turn_id(conversation: ConversationId, n: int) -> TurnId:
 
 def a_turn(conversation: ConversationId, n: int, **changes: Any) -> TurnCompleted:
     at = instants.from_ms(BEGAN_MS + n)
-    values = {"conversation": conversation, "turn": turn_id(conversation, n), "n": n, "at": at, "ended_at": at}
+    values: dict[str, Any] = {
+        "conversation": conversation,
+        "turn": turn_id(conversation, n),
+        "n": n,
+        "at": at,
+        "ended_at": at,
+    }
     full: TurnCompleted = sample(TurnCompleted)
     return dataclasses.replace(full, **(values | changes))
 
 
 def changed(conversation: ConversationId, **changes: Any) -> ConversationChanged:
-    values = {"conversation": conversation, "deleted": False, "retired": False}
+    values: dict[str, Any] = {"conversation": conversation, "deleted": False, "retired": False}
     full: ConversationChanged = sample(ConversationChanged)
     return dataclasses.replace(full, **(values | changes))
 
