@@ -57,6 +57,8 @@ class GenerationRequest:
 class Started:
     """The engine has taken the generation in and its prompt is read; always the first item.
 
+    An engine that can only estimate its counts then sends a second one, with the true counts, before the last piece.
+
     Args:
         prompt_tokens: tokens of the prompt, without the emitted ones.
         cached_tokens: those of prompt and emitted text that were still in the engine's memory.
