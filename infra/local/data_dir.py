@@ -8,7 +8,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,9 +38,14 @@ class Mark:
 
 
 class DataDir:
-    """A directory owned by this process from `claim` to `release`."""
+    """A directory owned by this process from `claim` to `release`.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        known: names that may lie in a new directory: ours, made before it was claimed.
+    """
+
+    def __init__(self, path: Path, *, known: Sequence[str] = ()) -> None:
+        self._known = {LOCK, *known}
         self.path = path.expanduser().absolute()
         self._lock: int | None = None
 
@@ -96,7 +101,7 @@ class DataDir:
             raw = json.loads((self.path / MARK).read_text(encoding="utf-8"))
             mark = Mark(program=raw["program"], version=raw["version"], ports=dict(raw["ports"]))
         except FileNotFoundError:
-            others = [entry.name for entry in self.path.iterdir() if entry.name != LOCK]
+            others = [entry.name for entry in self.path.iterdir() if entry.name not in self._known]
             if others:
                 raise DataForeign(
                     f"{self.path} holds files that Parley didn't make ({min(others)}): name an empty directory"

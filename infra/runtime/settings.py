@@ -18,8 +18,8 @@ from schemas.errors import CallerError, SettingsError
 
 T = TypeVar("T")
 
-# Names that begin like settings and are none: where this machine caches, and what the tests are told.
-NOT_SETTINGS: Final = ("PARLEY_CACHE_DIR", "PARLEY_CONFIG", "PARLEY_DATA", "PARLEY_TEST_")
+# Names that begin like settings and are none: where this machine caches, whose key `parley chat` takes, what tests are told.
+NOT_SETTINGS: Final = ("PARLEY_CACHE_DIR", "PARLEY_CONFIG", "PARLEY_DATA", "PARLEY_KEY", "PARLEY_TEST_")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

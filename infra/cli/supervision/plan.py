@@ -1,0 +1,136 @@
+"""Which services an `up` consists of, their ports and their environment. Pure: ports and secrets come in as values."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from schemas.topics import CLOSING_POOL
+
+DEFAULT_POOL: Final = "default"
+LOOPBACK: Final = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the command line of `up` says.
+
+    Args:
+        host: address of the page, the API and the WebSocket; what is internal stays on loopback.
+        port: of the page and the API. stream_port: of the WebSocket.
+        engine: what the workers run; resolved, never `auto`.
+        workers: of the default pool. gateways, delivery: how many share each public port.
+        layout: of conversation logs; None leaves it to the settings.
+    """
+
+    host: str = LOOPBACK
+    port: int = 8080
+    stream_port: int = 8081
+    engine: str = "simulated"
+    workers: int = 1
+    gateways: int = 1
+    delivery: int = 1
+    layout: str | None = None
+
+    @property
+    def shown_host(self) -> str:
+        """The host to reach it by from this machine: a wildcard address is no place to go to."""
+        return LOOPBACK if self.host in {"0.0.0.0", "::", ""} else self.host  # noqa: S104 - compared, not listened on
+
+    @property
+    def base_url(self) -> str:
+        """What clients of OpenAI's dialect are given."""
+        return f"http://{_bracketed(self.shown_host)}:{self.port}/v1"
+
+    @property
+    def page(self) -> str:
+        """The chat page."""
+        return f"http://{_bracketed(self.shown_host)}:{self.port}/"
+
+    @property
+    def stream_url(self) -> str:
+        """The WebSocket."""
+        return f"ws://{_bracketed(self.shown_host)}:{self.stream_port}/v1/stream"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServicePlan:
+    """One service process.
+
+    Args:
+        ports: what it listens on, by name; `metrics` answers /readyz.
+        environment: added to our own.
+    """
+
+    name: str
+    role: str
+    ports: Mapping[str, int]
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def ready_url(self) -> str:
+        """Where it says that it can do its work."""
+        return f"http://{LOOPBACK}:{self.ports['metrics']}/readyz"
+
+
+def names(options: Options) -> Iterator[tuple[str, str]]:
+    """Name and role of each process, in the order in which they are started: who reads comes before who writes."""
+    yield "persistence", "persistence"
+    yield "enrichment", "enrichment"
+    yield "moderation", "moderation"
+    yield "closing", "inference"
+    for i in range(options.workers):
+        yield f"inference-{i + 1}", "inference"
+    for i in range(options.delivery):
+        yield f"delivery-{i + 1}", "delivery"
+    for i in range(options.gateways):
+        yield f"gateway-{i + 1}", "gateway"
+
+
+def plan(options: Options, metrics_ports: Mapping[str, int], shared: Mapping[str, str]) -> tuple[ServicePlan, ...]:
+    """Return every service of this `up`.
+
+    Args:
+        metrics_ports: one for each name.
+        shared: environment of all: where Kafka and Cassandra are, the internal secret.
+    """
+    gateways = [metrics_ports[name] for name, role in names(options) if role == "gateway"]
+    addresses = {
+        "gateway": {
+            "PARLEY_GATEWAY_HOST": options.host,
+            "PARLEY_GATEWAY_PORT": str(options.port),
+            "PARLEY_GATEWAY_DELIVERIES": f"http://{_bracketed(options.shown_host)}:{options.stream_port}",
+            "PARLEY_GATEWAY_STREAM_URL": options.stream_url,
+        },
+        "delivery": {
+            "PARLEY_DELIVERY_HOST": options.host,
+            "PARLEY_DELIVERY_PORT": str(options.stream_port),
+            "PARLEY_DELIVERY_GATEWAYS": ",".join(f"http://{LOOPBACK}:{port}" for port in gateways),
+        },
+    }
+    public = {"gateway": {"http": options.port}, "delivery": {"stream": options.stream_port}}
+    services = []
+    for name, role in names(options):
+        pool = CLOSING_POOL if name == "closing" else DEFAULT_POOL
+        worker = {"PARLEY_INFERENCE_POOL": pool, "PARLEY_INFERENCE_ENGINE": _engine(options, pool)}
+        services.append(
+            ServicePlan(
+                name=name,
+                role=role,
+                ports={**public.get(role, {}), "metrics": metrics_ports[name]},
+                environment={
+                    **shared,
+                    **addresses.get(role, {}),
+                    **(worker if role == "inference" else {}),
+                    "PARLEY_SERVICE_METRICS_PORT": str(metrics_ports[name]),
+                },
+            )
+        )
+    return tuple(services)
+
+
+def _engine(options: Options, pool: str) -> str:
+    return "closing" if pool == CLOSING_POOL else options.engine
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
