@@ -1,0 +1,86 @@
+"""What the reducer is told of the world at the moment of an input: time, plans, which pools live, what is stored."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from schemas.ids import TurnId
+from schemas.turns import Failure
+from stream_processors.enrichment.state import OpenTurn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fits:
+    """The turn can be dispatched.
+
+    Args:
+        ahead: turns that wait in the pool before it. eta_s: seconds until it is its turn, None = unknown.
+    """
+
+    pool: str
+    deployment: str
+    tokens: int
+    ahead: int = 0
+    eta_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unfit:
+    """The turn can't be answered: no such model, or a prompt that can't fit."""
+
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Unloaded:
+    """The turn's parent isn't in the context table."""
+
+    parent: TurnId
+
+
+Plan = Fits | Unfit | Unloaded
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bounds of one conversation; milliseconds.
+
+    Args:
+        waiting: turns that may wait; one more ends as failed at once.
+        grace_ms: 30 s: a live worker ends a turn at its deadline by itself; one silent for so long behind it is gone.
+        remember_ms: an hour: longer than a client or a gateway repeats a request.
+        note_ms: 12 h: the longest deadline: until then a turn may come whose stop came first.
+        reload_ms: after which an unanswered load is asked for again.
+        queued_ms: shortest time between two `turn.queued` of one turn.
+        remembered: most ended turns that one state holds: with `waiting` it keeps the state below 4 KB.
+    """
+
+    waiting: int = 6
+    grace_ms: int = 30_000
+    remember_ms: int = 3_600_000
+    note_ms: int = 12 * 3_600_000
+    reload_ms: int = 10_000
+    queued_ms: int = 5_000
+    remembered: int = 24
+    notes: int = 12
+    resets: int = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """One moment.
+
+    Args:
+        plan: pool and prompt of a turn that could be dispatched now; pure.
+        is_alive: whether a worker of that pool reported a moment ago.
+        has_ended: whether the context table holds that turn's end.
+        persisted: how far persistence has read this partition of `chat.turns` (its committed offset).
+        turn_s: how long a turn takes of late, None = nobody knows.
+    """
+
+    now_ms: int
+    plan: Callable[[OpenTurn], Plan]
+    is_alive: Callable[[str], bool]
+    has_ended: Callable[[TurnId], bool] = lambda _turn: False
+    persisted: int = -1
+    turn_s: float | None = None
+    limits: Limits = field(default_factory=Limits)

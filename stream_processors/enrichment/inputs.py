@@ -1,0 +1,135 @@
+"""What the gate takes in: frozen values, made from records by `reading.py`, or by the gate itself where it says so."""
+
+from dataclasses import dataclass
+
+from schemas.ids import TurnId
+from schemas.turns import LATEST, LogAddress, OnBusy, Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """Whose conversation it is and where its log lies: on every record that may be the first of a conversation."""
+
+    tenant: str | None
+    user: str
+    log: LogAddress
+    stored: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allowed:
+    """The input screen let a turn pass.
+
+    Args:
+        order: offset in `chat.moderated`.
+        is_new: the conversation is made with this turn, so that nobody looks for its past.
+        band: priority of its tier, lower first.
+        has_history: the client gave messages before its text.
+    """
+
+    turn: TurnId
+    owner: Owner
+    order: int
+    is_new: bool
+    deadline_ms: int
+    parent: str | None = LATEST
+    on_busy: OnBusy = OnBusy.QUEUE
+    band: int = 0
+    has_history: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused(Allowed):
+    """The input screen stopped a turn: it is accepted into its order and ends as refused."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResetAsked:
+    """The context is to begin anew."""
+
+    owner: Owner
+    order: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteAsked:
+    """The conversation and all its turns are to be gone."""
+
+    owner: Owner
+    order: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopAsked:
+    """A turn is to end; `turn` None: whichever is active when this is first read at `offset` of `chat.control`."""
+
+    turn: TurnId | None
+    offset: int = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ticked:
+    """Time has passed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """What the store knows.
+
+    Args:
+        last: its newest turn of the present epoch.
+        parent: the turn whose chain was asked for, None = the newest.
+    """
+
+    next_n: int = 1
+    epoch: int = 0
+    last: TurnId | None = None
+    log_end: int | None = None
+    is_deleted: bool = False
+    parent: TurnId | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completed:
+    """A turn has ended and stands in `chat.turns` at `offset`."""
+
+    turn: TurnId
+    owner: Owner
+    n: int
+    epoch: int
+    reason: Reason
+    log_end: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Returned:
+    """A worker gave the turn back unstarted, as it was under this number."""
+
+    turn: TurnId
+    dispatch: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Announced:
+    """The gate's own reset or delete was read from `chat.turns`."""
+
+    offset: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndLost:
+    """The gate's own end was read back and isn't the one taken: the turn runs. Made by the gate's own hands.
+
+    Args:
+        dispatch: the highest number in the log.
+    """
+
+    turn: TurnId
+    dispatch: int
+
+
+TurnInput = Allowed | Refused | StopAsked | Completed | Returned | EndLost
+ConversationInput = ResetAsked | DeleteAsked | Loaded | Announced | Ticked
+Input = TurnInput | ConversationInput

@@ -1,0 +1,150 @@
+"""One order for one conversation: who enters, who waits, who goes next.
+
+Only the first open turn is ever dispatched, and it leaves the front only by a TurnCompleted read from `chat.turns`.
+"""
+
+from schemas.errors import ErrorCode
+from schemas.turns import LATEST, OnBusy, Reason
+from stream_processors.enrichment.draft import Draft, due
+from stream_processors.enrichment.effects import (
+    AppendAccepted,
+    AppendQueued,
+    Dispatch,
+    LoadContext,
+    RequestStop,
+)
+from stream_processors.enrichment.endings import end, expire, fail
+from stream_processors.enrichment.facts import Fits, Unfit, Unloaded
+from stream_processors.enrichment.inputs import Allowed, Refused
+from stream_processors.enrichment.state import OpenTurn, Phase, Status
+from stream_processors.enrichment.stopping import stop
+
+
+def arrive(draft: Draft, given: Allowed) -> None:
+    """A turn that was not met before: it enters the order, or is parked until the past is known."""
+    draft.own(given.owner)
+    draft.touch()
+    draft.order = max(draft.order, given.order)
+    turn = OpenTurn(
+        turn=given.turn,
+        status=Status.PARKED,
+        order=given.order,
+        deadline_ms=given.deadline_ms,
+        parent=given.parent,
+        band=given.band,
+        on_busy=given.on_busy,
+        has_history=given.has_history,
+        reason=Reason.REFUSED if isinstance(given, Refused) else None,
+    )
+    if draft.phase is Phase.UNKNOWN and (given.is_new or not given.owner.stored):
+        draft.phase = Phase.KNOWN
+    if draft.phase in (Phase.KNOWN, Phase.DELETED):
+        enter(draft, turn)
+        return
+    draft.put(turn)
+    if draft.phase is Phase.UNKNOWN:
+        draft.phase = Phase.LOADING
+        ask_for_past(draft)
+
+
+def arrived_late(draft: Draft, given: Allowed) -> None:
+    """The turn's end overtook its request, or the request comes again: nothing starts, and its order is taken."""
+    draft.own(given.owner)
+    draft.order = max(draft.order, given.order)
+    if draft.phase is Phase.UNKNOWN and (given.is_new or not given.owner.stored):
+        draft.phase = Phase.KNOWN
+
+
+def ask_for_past(draft: Draft) -> None:
+    """The store is asked for the conversation; the clock asks again."""
+    draft.load_ms = draft.facts.now_ms
+    draft.say(LoadContext(None))
+
+
+def enter(draft: Draft, turn: OpenTurn) -> None:
+    """The turn is accepted: it has its place, its parent and its epoch. It waits, or ends at once with the reason."""
+    busy = [other for other in draft.turns.values() if other.turn != turn.turn and other.status is not Status.PARKED]
+    parent = turn.parent if turn.parent != LATEST else draft.last
+    accepted = draft.put(
+        turn, status=Status.WAITING, n=draft.next_n, parent=parent, epoch=draft.epoch, place=draft.log_end
+    )
+    draft.next_n += 1
+    draft.last = accepted.turn
+    draft.say(AppendAccepted(accepted))
+    note = draft.note(accepted.turn)
+    if note is not None and note.is_stopped:
+        end(draft, accepted, Reason.CANCELLED)
+    elif draft.phase is Phase.DELETED:
+        fail(draft, accepted, ErrorCode.NOT_FOUND, "the conversation was deleted")
+    elif accepted.reason is Reason.REFUSED:
+        end(draft, accepted, Reason.REFUSED)
+    elif accepted.deadline_ms <= draft.facts.now_ms:
+        expire(draft, accepted)
+    elif busy and accepted.on_busy is OnBusy.REJECT:
+        fail(draft, accepted, ErrorCode.CONVERSATION_BUSY, "the conversation has an active turn")
+    elif sum(other.status is Status.WAITING for other in busy) >= draft.facts.limits.waiting:
+        fail(draft, accepted, ErrorCode.CONVERSATION_BUSY, "too many turns wait in this conversation already")
+    elif busy:
+        if accepted.on_busy is OnBusy.INTERRUPT:
+            for other in busy:
+                if other.status is not Status.ENDING:
+                    stop(draft, other)
+        _queued(draft, accepted, len(busy))
+
+
+def repeated_arrival(draft: Draft, turn: OpenTurn) -> None:
+    """The turn's request again: what the state says is due is said again, and for whom it interrupted."""
+    due(draft, turn)
+    if turn.on_busy is OnBusy.INTERRUPT:
+        for other in draft.turns.values():
+            if other.turn == turn.turn:
+                break
+            if other.is_stopped and other.status is Status.ACTIVE:
+                draft.say(RequestStop(other.turn))
+
+
+def promote(draft: Draft) -> None:
+    """The first open turn is dispatched if it waits and may go. Called at the end of every reduction."""
+    head = draft.head
+    if head is None or head.status is not Status.WAITING or draft.phase is not Phase.KNOWN:
+        return
+    facts = draft.facts
+    match facts.plan(head):
+        case Fits() as plan:
+            note = draft.note(head.turn)
+            sent = draft.put(
+                head,
+                status=Status.ACTIVE,
+                dispatch=1 + (note.returned if note is not None else 0),
+                pool=plan.pool,
+                deployment=plan.deployment,
+                tokens=plan.tokens,
+                sent_ms=facts.now_ms,
+            )
+            draft.drop_note(head.turn)
+            if plan.ahead > 0:
+                draft.say(AppendQueued(sent, plan.ahead, plan.eta_s))
+            draft.say(Dispatch(sent))
+        case Unfit(failure):
+            fail(draft, head, failure.code, failure.message)
+        case Unloaded(parent) if head.loads == 0:
+            if draft.load_ms == 0:
+                draft.load_ms = facts.now_ms
+                draft.say(LoadContext(parent))
+        case Unloaded(parent):
+            fail(draft, head, ErrorCode.INVALID_REQUEST, f"{parent} is no turn of this conversation")
+
+
+def tell_waiting(draft: Draft) -> None:
+    """Who waits is told that it moved on, not more often than the limit."""
+    for place, turn in enumerate(tuple(draft.turns.values())):
+        if turn.status is not Status.WAITING or place in (turn.ahead, 0):
+            continue
+        if draft.facts.now_ms - turn.queued_ms >= draft.facts.limits.queued_ms:
+            _queued(draft, turn, place)
+
+
+def _queued(draft: Draft, turn: OpenTurn, ahead: int) -> None:
+    turn_s = draft.facts.turn_s
+    told = draft.put(turn, ahead=ahead, queued_ms=draft.facts.now_ms)
+    draft.say(AppendQueued(told, ahead, None if turn_s is None else round(ahead * turn_s, 1)))

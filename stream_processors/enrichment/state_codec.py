@@ -1,0 +1,163 @@
+"""A state as the bytes of its changelog record and back: lists in place of objects, own digits in place of turn ids.
+
+A value of the table is `generation SP due LF json`: the two numbers can be read without the rest (`stamp`). `due` is
+when the conversation next wants a tick, so that whoever recovers the table knows it without reading every state.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from schemas import codec, ids
+from schemas.errors import ErrorCode, InvariantBroken
+from schemas.ids import ConversationId, TurnId
+from schemas.turns import LogAddress, OnBusy, Reason
+from stream_processors.enrichment.state import Ended, Note, OpenTurn, Phase, Reset, State, Status
+
+_FORM: Final = 1
+_OWN: Final = 37  # `resp_` and the conversation's 32 digits stand before a turn's own
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What stands before a value: the gate generation that wrote it, and when it wants a tick (0 = never)."""
+
+    generation: int
+    due_ms: int
+
+
+def stamped(generation: int, due_ms: int, body: bytes) -> bytes:
+    """The table's value."""
+    return b"%d %d\n%b" % (generation, due_ms, body)
+
+
+def stamp(value: bytes) -> Stamp:
+    """The numbers before a value. Raises InvariantBroken: nothing that a gate wrote."""
+    head, _, _ = value.partition(b"\n")
+    try:
+        generation, due_ms = head.split(b" ")
+        return Stamp(int(generation), int(due_ms))
+    except ValueError:
+        raise InvariantBroken(f"a changelog value begins with {value[:40]!r}") from None
+
+
+def body(value: bytes) -> bytes:
+    """What follows the stamp."""
+    return value.partition(b"\n")[2]
+
+
+def pack(state: State) -> bytes:
+    """The state's bytes without its stamp."""
+    log = None if state.log is None else [state.log.topic, state.log.partition]
+    return codec.encode(
+        [
+            _FORM,
+            state.tenant,
+            state.user,
+            log,
+            state.stored,
+            state.phase,
+            state.next_n,
+            state.epoch,
+            _own(state.last),
+            state.order,
+            state.log_end,
+            [_packed_turn(turn) for turn in state.turns],
+            [[turn.turn[_OWN:], turn.at_ms] for turn in state.ended],
+            [[note.turn[_OWN:], note.at_ms, note.is_stopped, note.returned] for note in state.notes],
+            [[reset.order, reset.epoch] for reset in state.resets],
+            state.load_ms,
+            state.echo,
+            state.touched_ms,
+            state.deleted_ms,
+            state.stop_offset,
+        ]
+    )
+
+
+def unpack(conversation: ConversationId, raw: bytes) -> State:
+    """The state in these bytes. Raises InvariantBroken."""
+    row: list[Any] = codec.parse(raw)
+    if row[0] != _FORM:
+        raise InvariantBroken(f"a state of form {row[0]}: written by a later program")
+    return State(
+        conversation=conversation,
+        tenant=row[1],
+        user=row[2],
+        log=None if row[3] is None else LogAddress(*row[3]),
+        stored=row[4],
+        phase=Phase(row[5]),
+        next_n=row[6],
+        epoch=row[7],
+        last=None if row[8] is None else ids.turn_id(conversation, row[8]),
+        order=row[9],
+        log_end=row[10],
+        turns=tuple(_turn(conversation, turn) for turn in row[11]),
+        ended=tuple(Ended(ids.turn_id(conversation, own), at_ms) for own, at_ms in row[12]),
+        notes=tuple(Note(ids.turn_id(conversation, own), *rest) for own, *rest in row[13]),
+        resets=tuple(Reset(order, epoch) for order, epoch in row[14]),
+        load_ms=row[15],
+        echo=row[16],
+        touched_ms=row[17],
+        deleted_ms=row[18],
+        stop_offset=row[19],
+    )
+
+
+def _own(turn: TurnId | None) -> str | None:
+    return None if turn is None else turn[_OWN:]
+
+
+def _packed_turn(turn: OpenTurn) -> list[Any]:
+    return [
+        turn.turn[_OWN:],
+        turn.status,
+        turn.order,
+        turn.deadline_ms,
+        turn.n,
+        turn.parent,
+        turn.epoch,
+        turn.place,
+        turn.band,
+        turn.tokens,
+        turn.dispatch,
+        turn.pool,
+        turn.deployment,
+        turn.sent_ms,
+        turn.is_stopped,
+        turn.on_busy,
+        turn.has_history,
+        turn.reason,
+        turn.code,
+        turn.message,
+        turn.loads,
+        turn.ahead,
+        turn.queued_ms,
+    ]
+
+
+def _turn(conversation: ConversationId, row: list[Any]) -> OpenTurn:
+    return OpenTurn(
+        turn=ids.turn_id(conversation, row[0]),
+        status=Status(row[1]),
+        order=row[2],
+        deadline_ms=row[3],
+        n=row[4],
+        parent=row[5],
+        epoch=row[6],
+        place=row[7],
+        band=row[8],
+        tokens=row[9],
+        dispatch=row[10],
+        pool=row[11],
+        deployment=row[12],
+        sent_ms=row[13],
+        is_stopped=row[14],
+        on_busy=OnBusy(row[15]),
+        has_history=row[16],
+        reason=None if row[17] is None else Reason(row[17]),
+        code=None if row[18] is None else ErrorCode(row[18]),
+        message=row[19],
+        loads=row[20],
+        ahead=row[21],
+        queued_ms=row[22],
+    )
