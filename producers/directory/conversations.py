@@ -1,0 +1,54 @@
+"""What is known of every conversation apart from its turns: `chat.conversations` in memory. Pure."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from schemas.ids import ConversationId
+from schemas.records import ConversationChanged
+
+
+class Conversations:
+    """The newest ConversationChanged of each conversation, found by id and by whose it is."""
+
+    def __init__(self) -> None:
+        self._known: Final[dict[ConversationId, ConversationChanged]] = {}
+        self._of_user: Final[dict[str, dict[str, set[ConversationId]]]] = {}
+        self._with_own_topic = 0
+
+    @property
+    def with_own_topic(self) -> int:
+        """How many live conversations have a topic of their own."""
+        return self._with_own_topic
+
+    def get(self, conversation: ConversationId) -> ConversationChanged | None:
+        """The conversation; also when it was deleted."""
+        return self._known.get(conversation)
+
+    def put(self, changed: ConversationChanged) -> None:
+        """Keep the record unless a newer one is known: this gateway's own come here before the topic brings them."""
+        if changed.conversation is None or changed.tenant is None:
+            return
+        before = self._known.get(changed.conversation)
+        if before is not None and before.at > changed.at:
+            return
+        self._with_own_topic += _has_own_topic(changed) - (before is not None and _has_own_topic(before))
+        self._known[changed.conversation] = changed
+        users = self._of_user.setdefault(changed.tenant, {})
+        if changed.deleted:
+            users.get(changed.user, set()).discard(changed.conversation)
+        else:
+            users.setdefault(changed.user, set()).add(changed.conversation)
+
+    def users(self, tenant: str) -> Iterable[str]:
+        """The tenant's users with a conversation."""
+        return tuple(user for user, owned in self._of_user.get(tenant, {}).items() if owned)
+
+    def owned(self, tenant: str, user: str | None) -> list[ConversationChanged]:
+        """The live conversations of a user, or of the whole tenant."""
+        users = self._of_user.get(tenant, {})
+        names = users.keys() if user is None else (user,)
+        return [self._known[each] for name in names for each in users.get(name, ())]
+
+
+def _has_own_topic(changed: ConversationChanged) -> bool:
+    return not changed.retired and not changed.deleted

@@ -1,0 +1,41 @@
+"""What the relay needs of whoever reads conversation logs: one turn's events, from its beginning, live."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from schemas.errors import DependencyError
+from schemas.ids import TurnId
+from schemas.records import Record
+from schemas.turns import LogAddress
+
+Delivered = tuple[Record, int | None]
+"""A record and, for merged deltas, the seq of the last."""
+
+
+class DeliveryUnavailable(DependencyError):
+    """No delivery node answers, or this gateway is going away."""
+
+
+class Following(Protocol):
+    """One reader of one turn. Records come once each, in the order of the log, without a gap."""
+
+    async def next(self, within_s: float) -> Sequence[Delivered]:
+        """What came since the last call; waits for something, and is empty when nothing came within the seconds.
+
+        Raises:
+            DeliveryUnavailable: nothing more will come.
+        """
+
+    def close(self) -> None:
+        """Read no more. Idempotent."""
+
+
+class TurnFeed(Protocol):
+    """Follows turns, whether they exist yet or not."""
+
+    async def follow(self, turn: TurnId, log: LogAddress, *, within_s: float) -> Following:
+        """Return once every record of the turn, past or to come, is certain to arrive.
+
+        Raises:
+            DeliveryUnavailable: that couldn't be made certain in time.
+        """
