@@ -146,9 +146,8 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=40)
     arguments = parser.parse_args()
     print(environment())
-    print(
-        f"{arguments.turns} turns, {arguments.rate}/s, {arguments.tokens} tokens each; engine: {TTFT_MS} ms, {TOKENS_PER_S}/s"
-    )
+    print(f"{arguments.turns} turns, {arguments.rate}/s, {arguments.tokens} tokens each")
+    print(f"engine: first token after {TTFT_MS} ms, then {TOKENS_PER_S}/s")
     alone = asyncio.run(directly(arguments))
     with tempfile.TemporaryDirectory() as folder:
         pipeline = start(Path(folder) / "data", "--engine", "simulated", environ={**SETTINGS, **os.environ})
@@ -158,9 +157,8 @@ def main() -> None:
             piped = asyncio.run(through(pipeline, arguments))
             alone.print("engine alone")
             piped.print("through the pipeline")
-            print(
-                f"  tokens/s: {100 * (piped.tokens / piped.took_s) / (alone.tokens / alone.took_s):.1f} % of the engine alone"
-            )
+            share = (piped.tokens / piped.took_s) / (alone.tokens / alone.took_s)
+            print(f"  tokens/s: {100 * share:.1f} % of the engine alone")
             for name, pid in pids.items():
                 print(f"  {name:<24} {cpu_s(pid) - used[name]:6.1f} CPU s  {resident_mb(pid):7.0f} MB resident")
             asyncio.run(hops(pipeline))
