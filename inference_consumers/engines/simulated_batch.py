@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from hashlib import sha256
-from itertools import count
 
 from inference_consumers.engines.settings import SimulatedSettings
 
@@ -71,7 +70,7 @@ class SimulatedBatch:
     _due: list[tuple[float, str]] = field(default_factory=list)  # a heap; entries of runs that have left are skipped
     _waiting: list[tuple[int, int, Run]] = field(default_factory=list)  # a heap by priority, then arrival
     _queued: set[str] = field(default_factory=set)  # those of `_waiting` that nobody has cancelled
-    _arrivals: count[int] = field(default_factory=count)
+    _arrived: int = 0
 
     @property
     def running(self) -> int:
@@ -85,7 +84,8 @@ class SimulatedBatch:
 
     def add(self, run: Run, now_s: float) -> None:
         """Take a run in; it gets a slot now or when its turn comes."""
-        heapq.heappush(self._waiting, (run.priority, next(self._arrivals), run))
+        heapq.heappush(self._waiting, (run.priority, self._arrived, run))
+        self._arrived += 1
         self._queued.add(run.id)
         self._fill(now_s)
 

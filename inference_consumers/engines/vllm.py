@@ -142,7 +142,7 @@ class VllmEngine:
         engine = self
 
         class LastStep(StatLoggerBase):  # type: ignore[misc]
-            """Keeps the newest of vLLM's step statistics. It calls them unstable: fields are looked for, not expected."""
+            """Keeps the newest step statistics. vLLM calls them unstable: fields are looked for, not expected."""
 
             def __init__(self, vllm_config: Any, engine_index: int = 0) -> None:
                 pass
