@@ -1,0 +1,54 @@
+"""What a screen decided, as the values and records that the rest of the pipeline reads."""
+
+from schemas.ids import ConversationId, TurnId
+from schemas.records import VerdictReached
+from schemas.turns import Action, Stage, Verdict
+from stream_processors.moderation.policy import Match
+
+
+def verdict_of(match: Match, stage: Stage) -> Verdict:
+    """The verdict that a matched rule asks for."""
+    stopping = Action.REFUSE if stage is Stage.INPUT else Action.WITHHOLD
+    return Verdict(
+        stage=stage,
+        action=stopping if match.stops else Action.FLAG,
+        policy=match.policy,
+        policy_version=match.version,
+        rule=match.rule.rule,
+        sentence=match.sentence if match.stops else None,
+    )
+
+
+def allowed(stage: Stage) -> Verdict:
+    """Nothing matched."""
+    return Verdict(stage=stage, action=Action.ALLOW)
+
+
+def stops(verdict: Verdict) -> bool:
+    """True when the text, or its rest, is not to be seen."""
+    return verdict.action in (Action.REFUSE, Action.WITHHOLD)
+
+
+def reached(
+    verdict: Verdict,
+    *,
+    at: str,
+    tenant: str | None,
+    conversation: ConversationId,
+    turn: TurnId,
+    attempt: int | None = None,
+) -> VerdictReached:
+    """The verdict for `safety.verdicts`. A repeat has the same id."""
+    return VerdictReached(
+        id=f"{turn}.{verdict.stage}.{verdict.rule or 'none'}",
+        at=at,
+        tenant=tenant,
+        conversation=conversation,
+        turn=turn,
+        attempt=attempt,
+        stage=verdict.stage,
+        action=verdict.action,
+        policy=verdict.policy,
+        policy_version=verdict.policy_version,
+        rule=verdict.rule,
+    )
