@@ -5,7 +5,7 @@ log too: stored and unstored turns of one conversation stand in two logs.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from typing import Protocol
 
 from delivery.hub.lane_memory import LaneMemory
 from delivery.protocol import events
@@ -21,14 +21,20 @@ from schemas.turns import LogAddress
 OnUnreadable = Callable[[LogAddress, int, ContractError], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
+class Read(Protocol):
     """A record as the tail reads it."""
 
-    offset: int
-    at_ms: int
-    key: bytes | None
-    value: bytes | None
+    @property
+    def offset(self) -> int:
+        """Its place in the log."""
+
+    @property
+    def key(self) -> bytes | None:
+        """The conversation."""
+
+    @property
+    def value(self) -> bytes | None:
+        """The record's bytes."""
 
 
 class Channel:
@@ -54,6 +60,12 @@ class Channel:
     def is_idle(self) -> bool:
         """True when nobody reads it."""
         return not self.whole_readers and not self.turn_readers
+
+    def rest(self) -> None:
+        """Without a whole reader nothing waits for the state, and a state that isn't kept up is none."""
+        if not self.whole_readers:
+            self.fold = None
+            self._parked.clear()
 
     def position(self, offset: int, fold: ConversationFold) -> str:
         """A position of a reader of the whole conversation."""
@@ -103,7 +115,7 @@ class TailedLog:
         memory: of a lane; None for an own topic.
     """
 
-    __slots__ = ("address", "channels", "memory", "offset", "only")
+    __slots__ = ("address", "channels", "memory", "offset")
 
     def __init__(self, address: LogAddress, offset: int, memory: LaneMemory | None) -> None:
         self.address = address
@@ -162,6 +174,7 @@ class Hub:
             for readers in (channel.whole_readers, channel.turn_readers):
                 if subscription in readers:
                     readers.remove(subscription)
+            channel.rest()
             if channel.is_idle:
                 del log.channels[key]
         return not log.channels

@@ -1,0 +1,178 @@
+"""Reads a conversation's past through the ports: a snapshot for a new reader, or where a turn's records begin."""
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from delivery.history import place
+from delivery.history.port import LogRanges, Rows
+from delivery.history.snapshot import Snapshot, SnapshotFold
+from delivery.hub.lane_memory import LaneMemory
+from delivery.protocol import events
+from delivery.protocol.events import Logged
+from infra.runtime.kafka_client import RangeGone
+from schemas import ids, topics
+from schemas.errors import CassandraUnavailable, ContractError, KafkaUnavailable
+from schemas.ids import ConversationId, TurnId
+from schemas.records import TurnCompleted
+from schemas.turns import LogAddress
+
+# 50 messages are 25 turns; one more tells that there are older ones.
+_ROWS: Final = 26
+# An own topic this short is read whole, which is one fetch, and no store is asked.
+_SHORT_LOG: Final = 256
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Whose:
+    """What is to be read.
+
+    Args:
+        end: the offset behind the last record to read.
+        created_at_ms: of the conversation; None = not known.
+        memory: of its lane; None for an own topic.
+    """
+
+    conversation: ConversationId
+    log: LogAddress
+    end: int
+    created_at_ms: int | None
+    memory: LaneMemory | None
+
+
+class Past:
+    """The past of conversations.
+
+    Args:
+        ranges, rows: the ports.
+        wall_ms: the clock.
+        lane_lookback_ms: how far back a lane is read for a conversation's open turns: longer than any deadline.
+        keyed_lookback_ms: how far back a lane is read for a turn whose id tells no time.
+        on_store: told whether the store answered, for readiness.
+    """
+
+    def __init__(
+        self,
+        ranges: LogRanges,
+        rows: Rows,
+        *,
+        wall_ms: Callable[[], int],
+        lane_lookback_ms: int,
+        keyed_lookback_ms: int,
+        on_store: Callable[[bool], None],
+    ) -> None:
+        self._ranges = ranges
+        self._rows = rows
+        self._wall_ms = wall_ms
+        self._lane_lookback_ms = lane_lookback_ms
+        self._keyed_lookback_ms = keyed_lookback_ms
+        self._on_store = on_store
+
+    async def snapshot(self, whose: Whose) -> Snapshot:
+        """The conversation up to `whose.end`. With the store away, as much as the log holds.
+
+        Raises:
+            KafkaUnavailable: the log can't be read now.
+        """
+        rows = await self._newest(whose.conversation)
+        anchor = place.anchor(rows)
+        if anchor is not None and whose.end == 0 and topics.is_own_topic(whose.log) and anchor.log == whose.log:
+            raise KafkaUnavailable(f"{whose.log.topic} isn't known to the broker right now")
+        fold = SnapshotFold(rows, anchor)
+        start = await self._snapshot_start(whose, anchor)
+        async for logged in self.replay(whose, start):
+            fold.take(logged)
+        return fold.snapshot()
+
+    async def turn_start(self, whose: Whose, turn: TurnId) -> int:
+        """An offset before every record of the turn. Raises KafkaUnavailable."""
+        created_at_ms = ids.created_at_ms(turn[37:])
+        if topics.is_own_topic(whose.log):
+            if whose.end <= _SHORT_LOG:
+                return 0
+            if created_at_ms is not None:
+                return await self._at(whose.log, created_at_ms - place.MARGIN_MS)
+            row = await self._row(turn) or place.anchor(await self._newest(whose.conversation))
+            return place.start_of(row, whose.log) or 0
+        if created_at_ms is None:
+            created_at_ms = self._wall_ms() - self._keyed_lookback_ms
+        return await self._at(whose.log, created_at_ms - place.MARGIN_MS)
+
+    async def replay(self, whose: Whose, start: int) -> AsyncIterator[Logged]:
+        """The conversation's records from `start` up to `whose.end`; from the log's beginning where `start` is gone.
+
+        Raises:
+            KafkaUnavailable: the log can't be read now.
+        """
+        known = start if whose.memory is None else whose.memory.first(whose.conversation, start)
+        if known is None or known >= whose.end:
+            return
+        try:
+            async for logged in self.read(whose, known):
+                yield logged
+        except RangeGone:
+            beginning, _ = await self._ranges.bounds(whose.log.topic, whose.log.partition)
+            if beginning <= known:
+                raise
+            async for logged in self.read(whose, beginning):
+                yield logged
+
+    async def read(self, whose: Whose, start: int) -> AsyncIterator[Logged]:
+        """The conversation's records from `start` up to `whose.end`.
+
+        Raises:
+            RangeGone: `start` isn't in the log any more.
+            KafkaUnavailable: the log can't be read now.
+        """
+        key = whose.conversation.encode()
+        if start >= whose.end:
+            return
+        async for entry in self._ranges.read(whose.log.topic, whose.log.partition, start, whose.end):
+            if entry.key != key or entry.value is None:
+                continue
+            try:
+                logged = events.read(entry.offset, entry.value)
+            except ContractError as error:
+                log.warning("a record can't be read: %s", error, extra=_place(whose.log, entry.offset))
+                continue
+            if logged is not None:
+                yield logged
+
+    async def is_kept(self, whose: Whose, start: int) -> bool:
+        """True when every record from `start` on is still there, and the log is at least that long."""
+        beginning, end = await self._ranges.bounds(whose.log.topic, whose.log.partition)
+        return beginning <= start <= end
+
+    async def _snapshot_start(self, whose: Whose, anchor: TurnCompleted | None) -> int:
+        by_row = place.start_of(anchor, whose.log)
+        if topics.is_own_topic(whose.log):
+            return by_row or 0
+        created_at_ms = whose.created_at_ms or ids.created_at_ms(ids.conversation_hex(whose.conversation)) or 0
+        since_ms = max(created_at_ms - place.MARGIN_MS, self._wall_ms() - self._lane_lookback_ms)
+        return max(by_row or 0, await self._at(whose.log, since_ms))
+
+    async def _at(self, address: LogAddress, at_ms: int) -> int:
+        return await self._ranges.offset_at(address.topic, address.partition, at_ms)
+
+    async def _newest(self, conversation: ConversationId) -> tuple[TurnCompleted, ...]:
+        try:
+            rows = await self._rows.newest(conversation, _ROWS)
+        except CassandraUnavailable as error:
+            log.warning("history without the store: %s", error)
+            self._on_store(False)
+            return ()
+        self._on_store(True)
+        return rows
+
+    async def _row(self, turn: TurnId) -> TurnCompleted | None:
+        try:
+            return await self._rows.turn(turn)
+        except CassandraUnavailable:
+            return None
+
+
+def _place(address: LogAddress, offset: int) -> dict[str, object]:
+    return {"topic": address.topic, "partition": address.partition, "offset": offset}

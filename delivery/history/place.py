@@ -1,0 +1,35 @@
+"""Where in a log the fold for a reader begins, told by the rows that are stored already. Pure.
+
+A row's `log_start` lies before every `turn.accepted` of its turn, and of every turn that was open at its end (DESIGN.md,
+"Where a reader begins"). That holds for the last row below which none is missing: turns may end out of their order, and
+a row above a missing one says nothing about the one that is still open.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from schemas.records import TurnCompleted
+from schemas.turns import LogAddress
+
+# Clocks of gateway and gate may differ by that much before a record is missed in a lane.
+MARGIN_MS: Final = 60_000
+# A place in the conversation that stays empty for more turns than can wait at once was deleted, not delayed.
+_WINDOW: Final = 8
+
+
+def anchor(rows: Sequence[TurnCompleted]) -> TurnCompleted | None:
+    """The row from which the fold begins; None without rows.
+
+    Args:
+        rows: newest first, as the store gives them.
+    """
+    found = rows[0] if rows else None
+    for newer, older in zip(rows[:_WINDOW], rows[1 : _WINDOW + 1], strict=False):
+        if older.n != newer.n - 1:
+            found = older
+    return found
+
+
+def start_of(row: TurnCompleted | None, log: LogAddress) -> int | None:
+    """The row's place in this log; None when it tells none: no row, a first turn, or another log."""
+    return row.log_start if row is not None and row.log == log else None

@@ -1,0 +1,27 @@
+"""How the tail polls; each number with its reason."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TailTuning:
+    """Measured on one broker with up to 10 000 topics (DESIGN.md, "The tail").
+
+    Args:
+        cold_polls: long polls for quiet logs, each a session; a broker walks every member of a session at each fetch,
+            about 5 us each, so that few members in many sessions keep a wake-up short. A broker has 1 000 sessions.
+        hot_wait_ms: longest wait of the poll for speaking logs: how long a log that is added waits at most.
+        cold_wait_ms: longest wait of the others.
+        quiet_s: silence after which a log is quiet.
+        busy_entries: an answer with as many is followed by a pause of `busy_pause_ms`, so that the next brings more.
+        answer_bytes: of one answer. log_bytes: of one log in it; a larger record comes alone.
+    """
+
+    cold_polls: int = 8
+    hot_wait_ms: int = 10
+    cold_wait_ms: int = 500
+    quiet_s: float = 5.0
+    busy_entries: int = 32
+    busy_pause_ms: int = 5
+    answer_bytes: int = 8 * 1024 * 1024
+    log_bytes: int = 1024 * 1024
