@@ -62,7 +62,7 @@ def source(arguments: argparse.Namespace, *, needs: tuple[str, ...] = ("kafka",)
                 f"nothing is running on {data}: start it with `parley up`, name its directory by --data, "
                 f"or configure [{section}]"
             )
-    return SettingsSource(file, overrides=overrides)
+    return own.filled(overrides)
 
 
 def running(arguments: argparse.Namespace) -> State:

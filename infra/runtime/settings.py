@@ -18,7 +18,7 @@ from schemas.errors import CallerError, SettingsError
 
 T = TypeVar("T")
 
-# Names that begin like settings and are none: where this machine caches, whose key `parley chat` takes, what tests are told.
+# Begin like settings and are none: caches, the key of `parley chat`, what tests are told.
 NOT_SETTINGS: Final = ("PARLEY_CACHE_DIR", "PARLEY_CONFIG", "PARLEY_DATA", "PARLEY_KEY", "PARLEY_TEST_")
 
 
@@ -90,6 +90,10 @@ class SettingsSource:
         if faults:
             raise SettingsError("\n".join(faults))
         return values
+
+    def filled(self, values: Mapping[str, str]) -> "SettingsSource":
+        """The same source, with `section.key` texts as if given by flags; flags that were given stay."""
+        return SettingsSource(self.file, self._environ, {**values, **self._overrides})
 
     def gives(self, section: str) -> bool:
         """True when anybody set any key of the section: not all of it is defaults."""

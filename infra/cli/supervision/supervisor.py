@@ -220,7 +220,7 @@ class Supervisor:
 
     def _source(self) -> SettingsSource:
         """The settings as they are now that the brokers' addresses are known."""
-        return SettingsSource(self._up.config, overrides=self._settings)
+        return self._up.source.filled(self._settings)
 
     def _metrics_ports(self) -> Mapping[str, int]:
         ports: dict[str, int] = {}
