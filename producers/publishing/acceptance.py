@@ -1,0 +1,367 @@
+"""Accepting a turn: look up what it refers to, place it, and make it durable. Admission lives here and nowhere else."""
+
+import logging
+from dataclasses import dataclass, replace
+from typing import Final
+
+from infra.runtime.clock import Clock
+from producers.admission import turns
+from producers.admission.asks import Ask, Dialect
+from producers.directory.following import Directory
+from producers.publishing.births import Birth, Births
+from producers.publishing.port import OutgoingLog
+from producers.relay.turn_reader import Found, TurnReader
+from schemas import identity, ids, instants, topics
+from schemas.errors import CassandraUnavailable, Forbidden, IdempotencyMismatch, NotFound
+from schemas.identity import Principal
+from schemas.ids import ConversationId, TurnId
+from schemas.records import (
+    ConversationChanged,
+    ConversationDeleted,
+    ConversationReset,
+    TurnRequested,
+    TurnStopRequested,
+)
+from schemas.turns import LogAddress
+
+_ENTROPY_BYTES: Final = 10
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admission:
+    """A turn that may be accepted: everything is decided, nothing is durable.
+
+    Args:
+        model: who will answer, as far as is known.
+        made: the conversation that is made with it, None for an existing one or for a turn that isn't stored.
+        birth: where that conversation's log is.
+        found: the same turn, when its idempotency key was used before with the same body.
+    """
+
+    requested: TurnRequested
+    turn: TurnId
+    conversation: ConversationId
+    log: LogAddress
+    model: str
+    made: ConversationChanged | None = None
+    birth: Birth | None = None
+    found: Found | None = None
+
+    @property
+    def is_keyed(self) -> bool:
+        """True when a repeat of the request would be this same turn."""
+        return self.requested.request.client_key is not None
+
+
+class Acceptance:
+    """The gateway's writing side.
+
+    Args:
+        deadline_s: of turns that name none.
+        lanes: partitions of the lane topics.
+    """
+
+    def __init__(
+        self,
+        directory: Directory,
+        births: Births,
+        outgoing: OutgoingLog,
+        reader: TurnReader,
+        clock: Clock,
+        *,
+        deadline_s: float,
+        lanes: int,
+    ) -> None:
+        self._directory = directory
+        self._births = births
+        self._outgoing = outgoing
+        self._reader = reader
+        self._clock = clock
+        self._deadline_s = deadline_s
+        self._lanes = lanes
+
+    async def admit(self, ask: Ask, principal: Principal, key: str | None, traceparent: str | None) -> Admission:
+        """Decide everything about the turn.
+
+        Raises:
+            CallerError: and its kinds: nothing was made.
+            DependencyError: what it refers to couldn't be looked up; it may be tried again.
+        """
+        if principal.user is not None and ask.user not in (None, principal.user):
+            raise Forbidden("the credentials are another user's", param="user")
+        model = await self._model(ask.model, principal.tier)
+        now_ms = self._clock.wall_ms()
+        own = turns.own_ids(principal.tenant, key, now_ms, self._clock.entropy(_ENTROPY_BYTES))
+        arrival = turns.Arrival(at_ms=now_ms, deadline_s=self._deadline_s, client_key=key, traceparent=traceparent)
+        ask = ask if ask.model is None else replace(ask, model=model)
+        named = ask.conversation or (ids.conversation_of(ask.previous) if ask.previous is not None else None)
+        if named is not None:
+            return await self._continued(ask, principal, own, arrival, named, model)
+        return await self._begun(ask, principal, own, arrival, model)
+
+    async def commit(self, admission: Admission) -> None:
+        """Make the turn durable: from the return on it will end, visibly. Idempotent.
+
+        Raises:
+            KafkaUnavailable: whether it was accepted is unknown.
+        """
+        if admission.found is not None:
+            return
+        if admission.made is not None:
+            await self.change(admission.made)
+        await self._outgoing.accept(admission.requested)
+        log.info("accepted")
+
+    def drop(self, admission: Admission) -> None:
+        """The turn is not to be: nothing of it was made durable."""
+        if admission.birth is not None:
+            self._births.give_back(admission.birth)
+
+    async def visible(
+        self, principal: Principal, conversation: ConversationId, user: str | None
+    ) -> ConversationChanged:
+        """The conversation, if it exists for this principal.
+
+        Args:
+            user: whose it must be, where a request says so.
+
+        Raises:
+            NotFound: there is none, or it is another tenant's or user's.
+            KafkaUnavailable: it isn't known here, and nobody could be asked.
+        """
+        known = await self._directory.conversation(conversation)
+        if known is None or known.deleted or known.tenant is None:
+            raise NotFound(f"there is no conversation {conversation}")
+        if not principal.reaches(conversation, tenant=known.tenant, user=known.user) or user not in (None, known.user):
+            raise NotFound(f"there is no conversation {conversation}")
+        return known
+
+    async def begin(self, principal: Principal, user: str | None, metadata: dict[str, str]) -> ConversationChanged:
+        """A conversation without a turn. Raises KafkaUnavailable, Forbidden."""
+        if principal.user is not None and user not in (None, principal.user):
+            raise Forbidden("the credentials are another user's", param="user")
+        birth = await self._births.birth(None)
+        made = self._made(birth, principal, user or principal.user or identity.DEFAULT_USER, self._clock.wall_ms())
+        changed = replace(made, metadata=metadata)
+        await self.change(changed)
+        return changed
+
+    async def change(self, changed: ConversationChanged) -> None:
+        """Make the change durable, and known here at once. Raises KafkaUnavailable."""
+        await self._outgoing.change(changed)
+        self._directory.conversations.put(changed)
+
+    async def describe(self, known: ConversationChanged, metadata: dict[str, str]) -> ConversationChanged:
+        """Give the conversation other metadata. Raises KafkaUnavailable."""
+        await self._directory.refresh_conversations()
+        newest = self._directory.conversations.get(_id(known)) or known
+        changed_id, at = self._stamp(newest)
+        changed = replace(newest, metadata=metadata, id=changed_id, at=at)
+        await self.change(changed)
+        return changed
+
+    async def reset(self, known: ConversationChanged) -> None:
+        """Let the conversation's context begin anew, behind the turns accepted so far. Raises KafkaUnavailable."""
+        conversation, at_ms = _id(known), self._clock.wall_ms()
+        await self._outgoing.pass_on(
+            ConversationReset(
+                id=f"{conversation}.reset.{at_ms}",
+                at=instants.from_ms(at_ms),
+                tenant=known.tenant,
+                conversation=conversation,
+                user=known.user,
+                log=self._reader.address(known),
+            )
+        )
+
+    async def delete(self, known: ConversationChanged) -> None:
+        """Let the conversation and all its turns be gone: for readers at once. Raises KafkaUnavailable."""
+        conversation = _id(known)
+        await self._outgoing.pass_on(
+            ConversationDeleted(
+                id=f"{conversation}.deleted",
+                at=instants.from_ms(self._clock.wall_ms()),
+                tenant=known.tenant,
+                conversation=conversation,
+                user=known.user,
+                log=self._reader.address(known),
+            )
+        )
+        gone_id, at = self._stamp(known)
+        await self.change(replace(known, metadata={}, instructions=None, deleted=True, id=gone_id, at=at))
+
+    async def stop(self, tenant: str, conversation: ConversationId, turn: TurnId | None) -> None:
+        """Ask for the turn's end, or that of whichever is active. Raises KafkaUnavailable."""
+        at_ms = self._clock.wall_ms()
+        await self._outgoing.stop(
+            TurnStopRequested(
+                id=ids.uuid7_hex(at_ms, self._clock.entropy(_ENTROPY_BYTES)),
+                at=instants.from_ms(at_ms),
+                tenant=tenant,
+                conversation=conversation,
+                turn=turn,
+            )
+        )
+
+    # --- inside -------------------------------------------------------------------------------------------------------
+
+    async def _model(self, name: str | None, tier: str) -> str:
+        """The name of the model that will answer."""
+        served = self._directory.deployments
+        if name is None:
+            if not served.models(tier):
+                await self._directory.refresh_deployments()
+            return served.default(tier).model
+        found = served.find(name, tier)
+        if found is None:
+            await self._directory.refresh_deployments()
+            found = served.find(name, tier)
+        if found is None:
+            raise NotFound(f"there is no model {name!r}: GET /v1/models lists those there are", param="model")
+        return found.model
+
+    async def _continued(
+        self,
+        ask: Ask,
+        principal: Principal,
+        own: turns.OwnIds,
+        arrival: turns.Arrival,
+        conversation: ConversationId,
+        model: str,
+    ) -> Admission:
+        param = "conversation" if ask.previous is None else "previous_response_id"
+        try:
+            known = await self.visible(principal, conversation, ask.user)
+        except NotFound as error:
+            what = conversation if ask.previous is None else ask.previous
+            raise NotFound(f"there is no {param} {what}", param=param) from error
+        if ask.previous is not None and ask.dialect is not Dialect.STREAM:
+            await self._check_previous(known, ask.previous)
+        place = turns.Placing(
+            turn=ids.turn_id(conversation, own.turn_hex),
+            conversation=conversation,
+            log=self._reader.address(known),
+            user=known.user,
+            is_new=False,
+            instructions=known.instructions,
+        )
+        requested = turns.requested(ask, principal, place, arrival)
+        return Admission(
+            requested=requested,
+            turn=place.turn,
+            conversation=conversation,
+            log=place.log,
+            model=model,
+            found=await self._earlier(known, requested),
+        )
+
+    async def _begun(
+        self, ask: Ask, principal: Principal, own: turns.OwnIds, arrival: turns.Arrival, model: str
+    ) -> Admission:
+        if own.conversation_hex is not None and ask.stored:
+            again = self._directory.conversations.get(ids.conversation_id(own.conversation_hex))
+            if again is not None:
+                return await self._begun_again(ask, principal, own, arrival, again, model)
+        birth = await self._birth(ask, own)
+        user = ask.user or principal.user or identity.DEFAULT_USER
+        place = turns.Placing(
+            turn=ids.turn_id(birth.conversation, own.turn_hex),
+            conversation=birth.conversation,
+            log=topics.address(birth.conversation, retired=birth.retired, stored=ask.stored, lanes=self._lanes),
+            user=user,
+            is_new=True,
+        )
+        return Admission(
+            requested=turns.requested(ask, principal, place, arrival),
+            turn=place.turn,
+            conversation=birth.conversation,
+            log=place.log,
+            model=model,
+            made=self._made(birth, principal, user, arrival.at_ms) if ask.stored else None,
+            birth=birth if ask.stored and own.conversation_hex is None else None,
+        )
+
+    async def _begun_again(
+        self,
+        ask: Ask,
+        principal: Principal,
+        own: turns.OwnIds,
+        arrival: turns.Arrival,
+        known: ConversationChanged,
+        model: str,
+    ) -> Admission:
+        """The same key once more: the same conversation, and the same turn in it unless the body is another."""
+        conversation = _id(known)
+        if known.deleted:
+            raise NotFound(f"the conversation of this Idempotency-Key was deleted: {conversation}")
+        place = turns.Placing(
+            turn=ids.turn_id(conversation, own.turn_hex),
+            conversation=conversation,
+            log=self._reader.address(known),
+            user=known.user,
+            is_new=True,
+        )
+        requested = turns.requested(ask, principal, place, arrival)
+        return Admission(
+            # The conversation may have lived on since: whoever doesn't know it any more has to look.
+            requested=replace(requested, request=replace(requested.request, new=False)),
+            turn=place.turn,
+            conversation=conversation,
+            log=place.log,
+            model=model,
+            found=await self._earlier(known, requested),
+        )
+
+    async def _birth(self, ask: Ask, own: turns.OwnIds) -> Birth:
+        if ask.stored:
+            return await self._births.birth(own.conversation_hex)
+        own_hex = own.conversation_hex or ids.uuid7_hex(self._clock.wall_ms(), self._clock.entropy(_ENTROPY_BYTES))
+        return Birth(ids.conversation_id(own_hex), retired=True)
+
+    async def _earlier(self, known: ConversationChanged, requested: TurnRequested) -> Found | None:
+        """The same turn, if its key was used before. Raises IdempotencyMismatch when that was for another body."""
+        if requested.request.client_key is None or requested.turn is None:
+            return None
+        found = await self._reader.find(known, requested.turn)
+        if found is not None and found.fingerprint not in (None, requested.request.fingerprint):
+            raise mismatch()
+        return found
+
+    async def _check_previous(self, known: ConversationChanged, previous: TurnId) -> None:
+        try:
+            found = await self._reader.find(known, previous)
+        except CassandraUnavailable:
+            # The gate judges it again, from its own state.
+            return
+        if found is None:
+            raise NotFound(f"there is no response {previous}", param="previous_response_id")
+
+    def _made(self, birth: Birth, principal: Principal, user: str, at_ms: int) -> ConversationChanged:
+        at = instants.from_ms(at_ms)
+        return ConversationChanged(
+            id=f"{birth.conversation}.changed.{at_ms}",
+            at=at,
+            tenant=principal.tenant,
+            conversation=birth.conversation,
+            user=user,
+            created_at=at,
+            retired=birth.retired,
+        )
+
+    def _stamp(self, known: ConversationChanged) -> tuple[str, str]:
+        """A new record's id and time: later than the one before, whatever the clocks say."""
+        at_ms = max(self._clock.wall_ms(), instants.to_ms(known.at) + 1)
+        return f"{known.conversation}.changed.{at_ms}", instants.from_ms(at_ms)
+
+
+def mismatch() -> IdempotencyMismatch:
+    """The error for a key that was used with another body."""
+    return IdempotencyMismatch("the Idempotency-Key was used with another body: use a new key", param="Idempotency-Key")
+
+
+def _id(known: ConversationChanged) -> ConversationId:
+    if known.conversation is None:
+        raise ValueError("a conversation has its id")
+    return known.conversation
