@@ -213,7 +213,7 @@ def reduce(conversation: ConversationId, before: State | None, given: Input, fac
 
 
 def standing(draft: Draft, turn: TurnId, given: Input) -> Standing:
-    """Where the turn stands. Beyond the state's own memory the context table knows it, but never before the state did."""
+    """Where the turn stands. Beyond its own memory the context table knows more, though never sooner."""
     found = draft.turns.get(turn)
     if found is not None:
         return _STANDINGS[found.status]

@@ -91,8 +91,8 @@ def _load_repeated(draft: Draft, given: Loaded) -> None:
 def _unpark(draft: Draft) -> None:
     parked = [turn for turn in draft.turns.values() if turn.status is Status.PARKED]
     pending = [reset for reset in draft.resets if reset.epoch is None]
-    each: OpenTurn | Reset
-    for each in sorted([*parked, *pending], key=_order):
+    both: list[OpenTurn | Reset] = [*parked, *pending]
+    for each in sorted(both, key=_order):
         if isinstance(each, Reset):
             _begin_anew(draft, each.order)
             continue

@@ -39,7 +39,7 @@ def _stop_active(draft: Draft, turn: OpenTurn) -> None:
 
 
 def stop_whoever(draft: Draft, given: StopAsked) -> None:
-    """A stop of the conversation: the active turn, else the first one that is still to come. Not another at a repeat."""
+    """A stop of the conversation: the active turn, else the first to come; the same one at a repeat."""
     if given.offset <= draft.stop_offset:
         for turn in draft.turns.values():
             if turn.is_stopped or turn.status is Status.ENDING:

@@ -1,0 +1,135 @@
+"""Records to inputs: what the gate reads on its three topics, and which conversation it is about."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from schemas import ids, instants, topics
+from schemas.errors import ContractError
+from schemas.ids import ConversationId
+from schemas.records import (
+    ClockTicked,
+    ContextLoaded,
+    ConversationDeleted,
+    ConversationReset,
+    Record,
+    TurnAllowed,
+    TurnCompleted,
+    TurnRefused,
+    TurnReturned,
+    TurnStopRequested,
+)
+from schemas.turns import ContextTurn
+from stream_processors.enrichment.inputs import (
+    Allowed,
+    Announced,
+    Completed,
+    DeleteAsked,
+    Input,
+    Loaded,
+    Owner,
+    Refused,
+    ResetAsked,
+    Returned,
+    StopAsked,
+)
+
+CLOCK_KEY: Final = "clock"
+
+
+@dataclass(frozen=True, slots=True)
+class Addressed:
+    """An input and its conversation."""
+
+    conversation: ConversationId
+    given: Input
+
+
+def read(topic: str, offset: int, record: Record, band_of: Mapping[str, int]) -> Addressed | None:
+    """The input that a record on one of the gate's topics is; None: it concerns no conversation, or not the gate.
+
+    Args:
+        topic: without the prefix.
+        band_of: priority by tier; a tier without one has 0.
+
+    Raises:
+        ContractError: a field that this record must have is missing.
+    """
+    if isinstance(record, ClockTicked):
+        return None
+    if record.conversation is None:
+        raise ContractError("expected a conversation", place="$.conversation")
+    given = _given(topic, offset, record, band_of)
+    return None if given is None else Addressed(record.conversation, given)
+
+
+def _given(topic: str, offset: int, record: Record, band_of: Mapping[str, int]) -> Input | None:
+    match record:
+        case TurnAllowed() | TurnRefused():
+            return _arrival(offset, record, band_of)
+        case ConversationReset() | ConversationDeleted() if topic == topics.TURNS:
+            return Announced(offset=offset)
+        case ConversationReset():
+            return ResetAsked(owner=Owner(tenant=record.tenant, user=record.user, log=record.log), order=offset)
+        case ConversationDeleted():
+            return DeleteAsked(owner=Owner(tenant=record.tenant, user=record.user, log=record.log), order=offset)
+        case TurnStopRequested():
+            return StopAsked(turn=record.turn, offset=offset)
+        case ContextLoaded():
+            return _loaded(record)
+        case TurnCompleted():
+            return _completed(offset, record)
+        case TurnReturned():
+            return Returned(turn=_turn(record), dispatch=record.dispatch, offset=offset)
+        case _:
+            return None
+
+
+def _arrival(offset: int, record: TurnAllowed | TurnRefused, band_of: Mapping[str, int]) -> Allowed:
+    asked = record.request
+    turn = _turn(record)
+    if ids.conversation_of(turn) != record.conversation:
+        raise ContractError("the turn belongs to another conversation", place="$.turn")
+    return (Refused if isinstance(record, TurnRefused) else Allowed)(
+        turn=turn,
+        owner=Owner(tenant=record.tenant, user=asked.user, log=asked.log, stored=asked.stored),
+        order=offset,
+        is_new=asked.new,
+        deadline_ms=instants.to_ms(asked.deadline_at),
+        parent=asked.parent,
+        on_busy=asked.on_busy,
+        band=band_of.get(asked.tier, 0),
+        has_history=bool(asked.history),
+    )
+
+
+def _completed(offset: int, record: TurnCompleted) -> Completed:
+    return Completed(
+        turn=_turn(record),
+        owner=Owner(tenant=record.tenant, user=record.user, log=record.log, stored=record.stored),
+        n=record.n,
+        epoch=record.detail.epoch,
+        reason=record.reason,
+        log_end=record.log_end,
+        offset=offset,
+    )
+
+
+def _loaded(record: ContextLoaded) -> Loaded:
+    newest = max(record.turns, key=lambda turn: turn.n, default=None)
+    present = [turn for turn in record.turns if turn.epoch == record.epoch]
+    last: ContextTurn | None = max(present, key=lambda turn: turn.n, default=None)
+    return Loaded(
+        next_n=max(record.next_n, 1 if newest is None else newest.n + 1),
+        epoch=record.epoch,
+        last=None if last is None else last.turn,
+        log_end=max((turn.log_end for turn in record.turns), default=None),
+        is_deleted=record.deleted,
+        parent=record.turn,
+    )
+
+
+def _turn(record: Record) -> ids.TurnId:
+    if record.turn is None:
+        raise ContractError("expected a turn", place="$.turn")
+    return record.turn

@@ -1,0 +1,80 @@
+"""Settings of the gate: `[enrichment]`, and the tables `[band.TIER]` and `[instructions.TENANT]`."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnrichmentSettings:
+    """The `[enrichment]` section."""
+
+    data_dir: Path = field(
+        default=Path("~/.local/share/parley/enrichment"),
+        metadata={"doc": "where the gate's tables lie; one directory a process, rebuilt from Kafka when it is lost"},
+    )
+    max_waiting: int = field(
+        # 6: a turn's state is 300 bytes or less, the whole of a conversation stays below 4 KB.
+        default=6,
+        metadata={"doc": "turns that may wait in one conversation; one more ends as failed, conversation_busy"},
+    )
+    answer_tokens: int = field(
+        default=512, metadata={"doc": "tokens kept free for an answer whose length nobody asked for"}
+    )
+    forget_after_s: float = field(
+        default=3600.0, metadata={"doc": "seconds after which an idle conversation whose turns are stored is dropped"}
+    )
+    session_timeout_s: float = field(
+        default=10.0, metadata={"doc": "seconds of silence after which the group gives this process's work to another"}
+    )
+    standby_replicas: int = field(
+        default=1, metadata={"doc": "other processes that follow each table partition, ready to take over"}
+    )
+    context_turns: int = field(
+        # 400 turns: more than any of today's models reads of chat.
+        default=400,
+        metadata={"doc": "most turns that are loaded from the store for a conversation the gate had forgotten"},
+    )
+    block_cache_mib: int = field(
+        # 8 MiB: each partition of each table opens a cache of its own; the library's default is 2 GiB.
+        default=8,
+        metadata={"doc": "MiB of cache for each partition of each table"},
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse what can't work."""
+        faults = [
+            f"{name}: must be at least 1"
+            for name in ("max_waiting", "answer_tokens", "context_turns", "block_cache_mib")
+            if getattr(self, name) < 1
+        ]
+        if self.forget_after_s < 1:
+            faults.append("forget_after_s: must be at least 1")
+        if self.session_timeout_s < 1:
+            faults.append("session_timeout_s: must be at least 1")
+        if self.standby_replicas < 0:
+            faults.append("standby_replicas: must be 0 or more")
+        if faults:
+            raise ValueError("\n".join(faults))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BandSettings:
+    """A table `[band.TIER]`: how a tier's turns stand against others."""
+
+    priority: int = field(default=0, metadata={"doc": "band: lower ones go first, whatever waits in higher ones"})
+    weight: float = field(default=1.0, metadata={"doc": "share of a tenant of this tier against others of its band"})
+    max_attempts: int = field(default=5, metadata={"doc": "claims after which a worker ends a turn as failed"})
+
+    def __post_init__(self) -> None:
+        """Refuse what no scheduler could obey."""
+        if self.weight <= 0:
+            raise ValueError("weight: must be more than 0")
+        if self.max_attempts < 1:
+            raise ValueError("max_attempts: must be at least 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstructionSettings:
+    """A table `[instructions.TENANT]`: what every prompt of a tenant begins with."""
+
+    text: str = field(metadata={"doc": "the tenant's instructions; the conversation's and the request's follow"})
