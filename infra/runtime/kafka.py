@@ -100,6 +100,18 @@ class Appender:
         """Append what is no record of ours, such as a dead letter's bytes."""
         return await (await self._enqueue(topic, value, key, None, headers))
 
+    async def send_bytes(
+        self,
+        topic: str,
+        value: bytes | None,
+        *,
+        key: bytes,
+        partition: int | None = None,
+        headers: tuple[tuple[str, bytes], ...] = (),
+    ) -> "asyncio.Future[Placed]":
+        """`send` for what is no record of ours, such as a table's changelog; a null value is a tombstone."""
+        return await self._enqueue(topic, value, key, partition, headers)
+
     async def partitions(self, topic: str) -> tuple[int, ...]:
         """The topic's partitions. Raises TopicUnknown."""
         producer = await self._live()
