@@ -99,7 +99,7 @@ def plan(options: Options, metrics_ports: Mapping[str, int], shared: Mapping[str
             "PARLEY_GATEWAY_HOST": options.host,
             "PARLEY_GATEWAY_PORT": str(options.port),
             "PARLEY_GATEWAY_DELIVERIES": f"http://{_bracketed(options.shown_host)}:{options.stream_port}",
-            "PARLEY_GATEWAY_STREAM_URL": options.stream_url,
+            **({"PARLEY_GATEWAY_LAYOUT": options.layout} if options.layout is not None else {}),
         },
         "delivery": {
             "PARLEY_DELIVERY_HOST": options.host,

@@ -9,11 +9,12 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
 from infra.cli.compacted import newest
-from infra.cli.supervision import supervisor as room
 from infra.cli.supervision.plan import Options, ServicePlan
+from infra.cli.supervision.secret_file import read_secret
 from infra.cli.supervision.state import Phase, State, live_state
 from infra.cli.supervision.supervisor import Supervisor, Up
 from infra.cli.supervision.watched import ServicePart
@@ -110,17 +111,16 @@ async def test_up_prepares_starts_all_and_ends_all(
         settings = SettingsSource(environ=environment).read(KafkaSettings, "kafka")
         assert set(await newest(settings, topics.DEPLOYMENTS, DeploymentSet)) == {"default", "closing"}
         keys = await newest(settings, topics.KEYS, KeyChanged)
-        key = (tmp_path / "key").read_text().strip()
+        key = read_secret(tmp_path / "key")
         assert [k.hash for k in keys.values()] == [identity.key_hash(key)]
-        assert (tmp_path / "key").stat().st_mode & 0o077 == 0
     assert task.result() == 0
     assert "Parley is up: a message can be sent." in "\n".join(lines)
-    assert all(pid is not None and not Path(f"/proc/{pid}").exists() for pid in pids)
+    assert not any(psutil.pid_exists(pid) for pid in pids if pid is not None)
     assert live_state(tmp_path) is None
     # The next one has the same key.
     async with running(up_of(tmp_path, environment), lines) as task:
         await until(tmp_path, lambda s: s.is_ready, task)
-        assert (tmp_path / "key").read_text().strip() == key
+        assert read_secret(tmp_path / "key") == key
 
 
 async def test_a_dead_service_is_started_again_and_said(
@@ -151,7 +151,7 @@ async def test_a_service_that_refuses_its_settings_ends_the_up(
     """The service's own lines are what the person reads."""
     scripts["delivery-1"] = "import sys; print('parley: PARLEY_X: unknown'); sys.exit(2)"
     async with running(up_of(tmp_path, environment), []) as task:
-        with pytest.raises(SettingsError, match="^PARLEY_X: unknown$"):
+        with pytest.raises(SettingsError, match=r"^PARLEY_X: unknown$"):
             await task
     assert live_state(tmp_path) is None
 
@@ -184,15 +184,14 @@ async def test_a_taken_public_port_is_said_before_anything_starts(
     with socket.create_server(("127.0.0.1", 0)) as other:
         up = up_of(tmp_path, environment, port=other.getsockname()[1])
         async with running(up, []) as task:
-            with pytest.raises(PortTaken, match="for the page is taken .* by --port"):
+            with pytest.raises(PortTaken, match=r"for the page is taken .* by --port"):
                 await task
 
 
 async def test_a_second_ctrl_c_does_not_wait(
-    scripts: dict[str, str], environment: Mapping[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scripts: dict[str, str], environment: Mapping[str, str], tmp_path: Path
 ) -> None:
     """What ignores SIGTERM is killed at once when the person insists."""
-    assert room.PROGRAM == "parley"
     scripts["gateway-1"] = READY.replace("lambda *_: sys.exit(0)", "signal.SIG_IGN")
     async with running(up_of(tmp_path, environment), []) as task:
         state = await until(tmp_path, lambda s: s.is_ready, task)
@@ -202,4 +201,5 @@ async def test_a_second_ctrl_c_does_not_wait(
         os.kill(os.getpid(), signal.SIGINT)
         async with asyncio.timeout(10):
             assert await task == 0
-    assert not Path(f"/proc/{stubborn}").exists()
+    assert stubborn is not None
+    assert not psutil.pid_exists(stubborn)
