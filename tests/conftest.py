@@ -2,6 +2,7 @@
 
 from tests.support.brokers import broker_loop, cassandra, kafka, keyspace, topic_prefix
 from tests.support.browser import browser
+from tests.support.models import model_dir
 from tests.support.pipeline import pipeline
 
-__all__ = ["broker_loop", "browser", "cassandra", "kafka", "keyspace", "pipeline", "topic_prefix"]
+__all__ = ["broker_loop", "browser", "cassandra", "kafka", "keyspace", "model_dir", "pipeline", "topic_prefix"]

@@ -9,8 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from hashlib import sha256
+from typing import Final
 
 from inference_consumers.engines.settings import SimulatedSettings
+
+_SOON_S: Final = 1e-6  # sums of times are off by less: a token due now is not put off to the next step
 
 
 class Fault(Enum):
@@ -104,7 +107,7 @@ class SimulatedBatch:
     def step(self, now_s: float) -> list[Emission]:
         """Make all tokens due by now."""
         emissions: list[Emission] = []
-        while (due := self.due_at()) is not None and due <= now_s:
+        while (due := self.due_at()) is not None and due <= now_s + _SOON_S:
             _due, run_id = heapq.heappop(self._due)
             emissions.append(self._advance(self._slots[run_id], now_s))
         self._fill(now_s)
@@ -113,7 +116,7 @@ class SimulatedBatch:
     def _advance(self, slot: _Slot, now_s: float) -> Emission:
         run, rate = slot.run, self.settings.tokens_per_s
         left = len(run.ids) - run.begin - slot.made
-        made = left if rate <= 0 else min(left, int((now_s - slot.first_at) * rate + 1e-6) + 1 - slot.made)
+        made = left if rate <= 0 else min(left, max(1, int((now_s - slot.first_at) * rate) + 1 - slot.made))
         fault = Fault.NONE
         if run.fault is not Fault.NONE and slot.made + made >= self.settings.fault_after_tokens:
             made, fault = max(0, self.settings.fault_after_tokens - slot.made), run.fault
