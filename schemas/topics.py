@@ -31,6 +31,8 @@ DEPLOYMENTS: Final = "fleet.deployments"
 DEAD_LETTERS: Final = "dead.letters"
 LANES: Final = "conversations"
 UNSTORED_LANES: Final = "conversations.unstored"
+GATE_CHANGELOG: Final = "parley-enrichment-gate-changelog"  # named as faust names the tables of that group
+CONTEXT_CHANGELOG: Final = "parley-enrichment-context-changelog"
 CLOSING_POOL: Final = "closing"
 
 OWN_TOPIC_PREFIX: Final = "conversation."
@@ -103,6 +105,18 @@ def _compacted(name: str, key: Key, count: Count = Count.ONE) -> Topic:
     return Topic(name=name, key=key, count=count, retention_ms=None, compacted=True)
 
 
+def _changelog(name: str) -> Topic:
+    """An hour beside its successor: recovery then meets a zombie's record beside the good one (R9)."""
+    return Topic(
+        name=name,
+        key=Key.CONVERSATION,
+        count=Count.CHAT,
+        retention_ms=None,
+        compacted=True,
+        min_compaction_lag_ms=_HOUR_MS,
+    )
+
+
 TOPICS: Final[Mapping[str, Topic]] = {
     topic.name: topic
     for topic in (
@@ -118,6 +132,8 @@ TOPICS: Final[Mapping[str, Topic]] = {
         _compacted(WORKERS, Key.WORKER),
         _compacted(DEPLOYMENTS, Key.POOL),
         Topic(name=DEAD_LETTERS, key=Key.SOURCE, count=Count.ONE, retention_ms=30 * _DAY_MS),
+        _changelog(GATE_CHANGELOG),
+        _changelog(CONTEXT_CHANGELOG),
         Topic(name=LANES, key=Key.CONVERSATION, count=Count.LANES, retention_ms=7 * _DAY_MS),
         Topic(name=UNSTORED_LANES, key=Key.CONVERSATION, count=Count.LANES, retention_ms=_DAY_MS),
     )
