@@ -45,6 +45,4 @@ class TokenCounters:
         """Drop the counters of tenants that are not active and stand below every active one: entering lifts them."""
         kept = set(active)
         level = min((self.service(tenant) for tenant in kept), default=self._floor)
-        self._counters = {
-            tenant: count for tenant, count in self._counters.items() if tenant in kept or count > level
-        }
+        self._counters = {tenant: count for tenant, count in self._counters.items() if tenant in kept or count > level}

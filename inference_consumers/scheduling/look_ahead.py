@@ -13,7 +13,7 @@ from inference_consumers.scheduling.entry import Entry
 from schemas.ids import ConversationId, TurnId
 from schemas.turns import Source
 
-_FORGET_AT: Final = 10_000  # counters of tenants seen; then the idle ones are dropped
+_FORGET_AT: Final = 10_000  # arrivals after which the counters of idle tenants are dropped
 
 
 @dataclass(slots=True)
@@ -44,8 +44,8 @@ class LookAhead:
 
     _bands: dict[int, _Band] = field(default_factory=dict)
     _entries: dict[Source, Entry] = field(default_factory=dict)
-    _deadlines: list[tuple[int, Source]] = field(default_factory=list)
-    _tenants_seen: int = 0
+    _deadlines: list[tuple[int, int, Source]] = field(default_factory=list)
+    _arrivals: int = 0
 
     def __len__(self) -> int:
         """Turns that wait."""
@@ -61,9 +61,9 @@ class LookAhead:
         band.enter(entry.tenant)
         band.waiting.setdefault(entry.tenant, {})[entry.source] = entry
         self._entries[entry.source] = entry
-        heapq.heappush(self._deadlines, (entry.deadline_ms, entry.source))
-        self._tenants_seen += 1
-        if self._tenants_seen % _FORGET_AT == 0:
+        heapq.heappush(self._deadlines, (entry.deadline_ms, self._arrivals, entry.source))
+        self._arrivals += 1
+        if self._arrivals % _FORGET_AT == 0:
             band.counters.forget(band.active())
 
     def remove(self, source: Source) -> Entry | None:
@@ -112,7 +112,7 @@ class LookAhead:
         """Take out all turns whose deadline has passed."""
         due: list[Entry] = []
         while self._deadlines and self._deadlines[0][0] <= now_ms:
-            _deadline, source = heapq.heappop(self._deadlines)
+            _deadline, _arrival, source = heapq.heappop(self._deadlines)
             entry = self.remove(source)
             if entry is not None:
                 due.append(entry)
@@ -121,7 +121,7 @@ class LookAhead:
     @property
     def next_deadline_ms(self) -> int | None:
         """When the next of them is overdue; None when nothing waits."""
-        while self._deadlines and self._deadlines[0][1] not in self._entries:
+        while self._deadlines and self._deadlines[0][2] not in self._entries:
             heapq.heappop(self._deadlines)
         return self._deadlines[0][0] if self._deadlines else None
 

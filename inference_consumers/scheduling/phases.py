@@ -1,4 +1,4 @@
-"""The life of one source in a worker, as a table: every phase, everything that can happen in it, and what comes next."""
+"""The life of one source in a worker, as a table: its phases, what can happen in each, and what comes next."""
 
 from collections.abc import Mapping
 from enum import Enum
@@ -54,6 +54,7 @@ NEXT: Final[Mapping[tuple[Phase, Happening], Phase]] = {
     (Phase.PROJECTING, Happening.PROJECTED): Phase.FINISHED,
     (Phase.PROJECTING, Happening.ATTEMPT_LOST): Phase.PROJECTING,
     (Phase.RETURNING, Happening.RETURN_ACKED): Phase.FINISHED,
+    (Phase.RETURNING, Happening.ATTEMPT_LOST): Phase.CLAIMING,
 } | {
     (phase, happening): left
     for phase in (

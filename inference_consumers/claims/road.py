@@ -1,0 +1,55 @@
+"""The claim's steps carried out on a real log."""
+
+from collections.abc import Callable
+
+from inference_consumers.claims.procedure import AppendClaim, ClaimProcedure, Denied, LogView, Owned, ReadOn
+from inference_consumers.publishing.port import TurnLog
+from schemas.errors import DependencyError
+from schemas.ids import conversation_of
+from schemas.records import Record, TurnStarted
+from schemas.turns import LogAddress
+
+
+async def walk(
+    procedure: ClaimProcedure,
+    log: TurnLog,
+    address: LogAddress,
+    *,
+    may_skip_reading: bool,
+    on_claim: Callable[[TurnStarted], None],
+) -> Owned | Denied:
+    """Take the procedure from its first step to its last.
+
+    Args:
+        on_claim: called as a claim is on its way, with the view's fold as far as it was read: the prefill may begin.
+
+    Raises:
+        KafkaUnavailable: begin again with a new procedure on the same view, without skipping the first read.
+    """
+    step = procedure.begin(may_skip_reading=may_skip_reading)
+    while True:
+        match step:
+            case ReadOn(stop):
+                await read_into(procedure.view, log, address, stop, until=procedure.saw)
+                step = procedure.read()
+            case AppendClaim(record):
+                try:
+                    future = await log.send(address, record)
+                    on_claim(record)
+                    step = procedure.appended(await future)
+                except DependencyError:
+                    step = procedure.append_failed()
+            case _:
+                return step
+
+
+async def read_into(
+    view: LogView, log: TurnLog, address: LogAddress, stop: int | None, until: Callable[[int, Record], bool]
+) -> None:
+    """Hand the log's next records to `until`, which takes them into the view, until it says True or all are read."""
+    turn = view.fold.turn
+    if stop is not None and stop <= view.next_offset:
+        return
+    async for offset, record in log.read(address, turn, conversation_of(turn), view.next_offset, stop):
+        if until(offset, record):
+            return

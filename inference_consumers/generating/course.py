@@ -1,0 +1,360 @@
+"""The course of one source: claimed, generated, ended, projected; or found ended, a repeat, returned, handed over.
+
+Every way through it ends in FINISHED (the source may be committed) or LEFT (it is somebody else's, or will come back).
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from inference_consumers.claims.decision import Decision, Standing
+from inference_consumers.claims.procedure import ClaimProcedure, Denied, LogView, Owned
+from inference_consumers.claims.road import read_into, walk
+from inference_consumers.engines.port import GenerationRequest, Started
+from inference_consumers.generating.generation import Generation, Interrupt
+from inference_consumers.generating.releaser import Releaser
+from inference_consumers.generating.shown_answer import ShownAnswer
+from inference_consumers.generating.tools import Tools
+from inference_consumers.publishing import projecting
+from inference_consumers.publishing.ending import Ending, Tally, error_of, expired, failed, written
+from inference_consumers.scheduling.entry import Entry
+from inference_consumers.scheduling.phases import Happening, Phase, advance
+from schemas import instants, topics
+from schemas.errors import CallerError, DependencyError, EngineDead, EngineFailed, ErrorCode
+from schemas.fold import TurnFold
+from schemas.records import Record, TurnDispatched, TurnEnded, TurnStarted
+from schemas.turns import Reason
+
+log = logging.getLogger(__name__)
+
+_BACKOFF_S: Final = 0.1
+_MAX_BACKOFF_S: Final = 5.0
+
+
+class _AttemptLost(DependencyError):
+    """Send nothing more under this attempt; decide again."""
+
+
+class Course:
+    """One source on its way.
+
+    Args:
+        entry: its index.
+        dispatched: its payload.
+        generation: under which its partition was assigned.
+        may_skip_reading: no engine of this process, and none before its assignment, has met the source.
+        on_slot_free: called once, when it needs its place in the engine no more.
+    """
+
+    def __init__(
+        self,
+        tools: Tools,
+        entry: Entry,
+        dispatched: TurnDispatched,
+        *,
+        generation: int,
+        may_skip_reading: bool,
+        on_slot_free: Callable[[], None],
+    ) -> None:
+        self._tools = tools
+        self.entry = entry
+        self._dispatched = dispatched
+        self._standing = Standing(dispatch=dispatched.dispatch, source=entry.source, generation=generation)
+        self._may_skip_reading = may_skip_reading
+        self._on_slot_free: Callable[[], None] | None = on_slot_free
+        self._view: LogView | None = None
+        self._generation: Generation | None = None
+        self._why: Interrupt | None = None
+        self._interrupted = asyncio.Event()
+        self._tally = Tally()
+        self._runs = 0
+        self.phase = Phase.CLAIMING
+
+    def interrupt(self, why: Interrupt) -> None:
+        """Stop, expire or hand over, within one step of the engine. The first stop or expiry stays; both outrank it."""
+        if self._why is None or self._why is Interrupt.HANDED_OVER:
+            self._why = why
+        self._interrupted.set()
+        if self._generation is not None:
+            self._generation.interrupt(why)
+
+    async def run(self) -> Phase:
+        """FINISHED or LEFT. A cancelled course has left: nothing more is sent.
+
+        Raises:
+            EngineDead: the process must end without committing.
+        """
+        waits = 0
+        try:
+            while True:
+                try:
+                    return await self._attempt()
+                except EngineDead:
+                    raise
+                except DependencyError as error:
+                    self._may_skip_reading = False
+                    self._happens(Happening.ATTEMPT_LOST)
+                    if self._why is Interrupt.HANDED_OVER:
+                        return self._happens(Happening.HANDED_OVER)
+                    log.warning("an attempt is lost: %s", error, extra={"turn": self.entry.turn})
+                await self._pause(waits, wakes=not self._interrupted.is_set())
+                waits += 1
+        finally:
+            await self._let_go_of_engine()
+
+    async def _attempt(self) -> Phase:
+        if self.phase is Phase.PROJECTING:
+            return await self._project()
+        view = self._view = self._view or LogView.begin(
+            self.entry.turn, await self._tools.log.place_of(self._dispatched)
+        )
+        procedure = ClaimProcedure(view, self._standing, self._claim)
+        settled = await walk(
+            procedure,
+            self._tools.log,
+            self._dispatched.log,
+            may_skip_reading=self._may_skip_reading,
+            on_claim=self._prefill,
+        )
+        if isinstance(settled, Denied):
+            await self._let_go_of_engine()
+            return await self._as_denied(settled.decision)
+        return await self._as_owner(settled, view)
+
+    async def _as_denied(self, decision: Decision) -> Phase:
+        if decision is Decision.ENDED:
+            self._happens(Happening.END_FOUND)
+            return await self._project()
+        if decision is Decision.REPEAT:
+            return self._happens(Happening.REPEAT_FOUND)
+        if not await self._tools.asks_group(self.entry):
+            return self._happens(Happening.DROPPED)
+        # Still the owner: the group was lost and its generations began again. Only a new dispatch settles that.
+        self._happens(Happening.GIVEN_BACK)
+        at = instants.from_ms(self._tools.now_ms())
+        await self._tools.outlet.publish(
+            (topics.TURNS, projecting.returned(self._dispatched, self.entry.source, at)),
+        )
+        return self._happens(Happening.RETURN_ACKED)
+
+    async def _as_owner(self, owned: Owned, view: LogView) -> Phase:
+        self._happens(Happening.OWNED)
+        attempt = owned.claim.attempt or 0
+        address = self._dispatched.log
+        answer = ShownAnswer(self._dispatched, view.fold, attempt, self._tools, on_lost=self._on_lost)
+        try:
+            ending = self._ending_without_engine(view.fold, attempt) or await self._generate(answer, attempt)
+            await self._let_go_of_engine()
+            if self._why is Interrupt.HANDED_OVER and ending is None:
+                answer.stream.flush()
+                await answer.log.settled()
+                return self._happens(Happening.HANDED_OVER)
+            if ending is None:
+                raise _AttemptLost("a delta could not be appended")
+            answer.stream.flush()
+            self._happens(Happening.ANSWER_DONE)
+            end = self._end(view.fold, attempt, answer.stream.seq, ending)
+            answer.log.put(end)
+            offset = await answer.log.settled()
+        finally:
+            await answer.close()
+        await read_into(view, self._tools.log, address, offset + 1, lambda at, record: _ends(view, at, record))
+        if view.fold.ended is None:
+            raise _AttemptLost("our end was not taken")
+        self._happens(Happening.END_TAKEN)
+        return await self._project()
+
+    async def _project(self) -> Phase:
+        """Say to everybody else what the log says; repeated until all of it is acknowledged."""
+        if self._view is None:
+            raise _AttemptLost("nothing was read yet")
+        await self._tools.outlet.publish(*projecting.facts(self._view.fold, self._dispatched.log))
+        self._tools.on_end(self._view.fold)
+        return self._happens(Happening.PROJECTED)
+
+    # --- generating ---------------------------------------------------------------------------------------------------
+
+    def _prefill(self, _claim: TurnStarted) -> None:
+        """The claim is on its way: the engine may read the prompt meanwhile, behind what is known of the log."""
+        fold = self._view.fold if self._view is not None else TurnFold(self.entry.turn)
+        attempt = fold.highest + 1
+        if self._generation is None and self._ending_without_engine(fold, attempt) is None and not self._why:
+            self._begin(fold.token_ids, fold.text)
+
+    def _begin(self, token_ids: list[int], text: str) -> None:
+        engine = self._tools.engine
+        if engine is None:
+            return
+        self._runs += 1
+        options = self._dispatched.options
+        try:
+            request = GenerationRequest(
+                id=f"{self.entry.turn}.{self._standing.generation}.{self._tools.fresh_id()}",
+                messages=self._dispatched.messages,
+                emitted_token_ids=tuple(token_ids),
+                emitted_text=text,
+                max_tokens=None if options.max_tokens is None else options.max_tokens - len(token_ids),
+                temperature=self._tools.temperature if options.temperature is None else options.temperature,
+                top_p=self._tools.top_p if options.top_p is None else options.top_p,
+                stop=options.stop,
+                # Without a seed of the client's, one of the turn's: a successor draws what its predecessor would have.
+                seed=int(self.entry.turn[-7:], 16) if options.seed is None else options.seed,
+                presence_penalty=options.presence_penalty,
+                frequency_penalty=options.frequency_penalty,
+                priority=self._dispatched.priority,
+            )
+        except CallerError:
+            return  # told as the turn's end, once the claim is ours
+        self._generation = Generation(
+            engine,
+            request,
+            on_started=self._on_engine_started,
+            on_tokens=lambda count: self._tools.on_tokens(self.entry, count),
+        )
+
+    async def _generate(self, answer: ShownAnswer, attempt: int) -> Ending | None:
+        """How the answer ended; None = it did not, `_why` or the lost log says the rest."""
+        failures = 0
+        while self._why is not Interrupt.HANDED_OVER:
+            generation = await self._behind(answer)
+            if generation is None:
+                return failed(ErrorCode.INVALID_REQUEST, "the options are out of their range")
+            releaser = answer.open(generation)
+            try:
+                if self._why is not None:
+                    generation.interrupt(self._why)
+                if answer.log.is_lost:
+                    generation.interrupt(Interrupt.LOST)
+                ended = await generation.ended()
+            except EngineDead:
+                raise
+            except EngineFailed as error:
+                failures += 1
+                self._count(discarded=releaser.held_tokens)
+                log.warning("the engine failed: %s", error, extra={"turn": self.entry.turn, "attempt": attempt})
+                if attempt + failures > self._dispatched.max_attempts:
+                    return failed(ErrorCode.ENGINE_FAILED, "the model failed to answer, again and again")
+                await self._let_go_of_engine(keeps_slot=True)
+                await self._pause(failures, wakes=True)
+                continue
+            except CallerError as error:
+                return failed(error.code, str(error))
+            finally:
+                answer.stop_timer()
+            return self._as_ending(ended, releaser)
+        return None
+
+    async def _behind(self, answer: ShownAnswer) -> Generation | None:
+        """The run that goes on behind what is released: the prefill if nothing else was in the log, else a new one."""
+        generation = self._generation
+        if generation is not None and not generation.is_behind(answer.token_ids):
+            await self._let_go_of_engine(keeps_slot=True)
+            generation = None
+        if generation is None:
+            self._begin(answer.token_ids, answer.text)
+        return self._generation
+
+    def _as_ending(self, ended: Reason | Interrupt, releaser: Releaser) -> Ending | None:
+        if ended is Interrupt.HANDED_OVER or ended is Interrupt.LOST:
+            return None
+        if ended is Reason.WITHHELD:
+            self._count(withheld=releaser.held_tokens)
+            stopped_by = releaser.stopped_by
+            sentence = stopped_by.sentence if stopped_by is not None else None
+            return Ending(reason=Reason.WITHHELD, refusal=sentence, verdicts=releaser.verdicts)
+        if isinstance(ended, Interrupt):
+            self._count(discarded=releaser.held_tokens)
+            return replace(_cut_off(ended), verdicts=releaser.verdicts)
+        return Ending(reason=ended, verdicts=releaser.verdicts)
+
+    # --- what ends a turn without its engine --------------------------------------------------------------------------
+
+    def _ending_without_engine(self, fold: TurnFold, attempt: int) -> Ending | None:
+        dispatched = self._dispatched
+        if self._why is Interrupt.CANCELLED or self._tools.is_stopped(self.entry):
+            return Ending(reason=Reason.CANCELLED)
+        if self._tools.engine is None and dispatched.reason is not None:
+            return Ending(reason=dispatched.reason, error=dispatched.error or error_of(dispatched.reason))
+        if self._why is Interrupt.EXPIRED or self._tools.now_ms() >= self.entry.deadline_ms:
+            return expired()
+        if self._tools.engine is None or attempt > dispatched.max_attempts:
+            return failed(ErrorCode.ENGINE_FAILED, "no worker could finish the answer")
+        limit = dispatched.options.max_tokens
+        if limit is not None and len(fold.token_ids) >= limit:
+            return Ending(reason=Reason.LENGTH)
+        return None
+
+    # --- records ------------------------------------------------------------------------------------------------------
+
+    def _claim(self, attempt: int) -> TurnStarted:
+        dispatched = self._dispatched
+        return TurnStarted(
+            id=self._tools.fresh_id(),
+            at=instants.from_ms(self._tools.now_ms()),
+            tenant=dispatched.tenant,
+            conversation=dispatched.conversation,
+            turn=dispatched.turn,
+            attempt=attempt,
+            dispatch=self._standing.dispatch,
+            source=self._standing.source,
+            generation=self._standing.generation,
+            model=dispatched.model,
+            deployment=dispatched.deployment,
+            degraded=dispatched.degraded,
+        )
+
+    def _end(self, fold: TurnFold, attempt: int, seq: int, ending: Ending) -> TurnEnded:
+        at = instants.from_ms(self._tools.now_ms())
+        return written(self._dispatched, fold, attempt=attempt, seq=seq, ending=ending, tally=self._tally, at=at)
+
+    # --- small acts ---------------------------------------------------------------------------------------------------
+
+    def _happens(self, happening: Happening) -> Phase:
+        self.phase = advance(self.phase, happening)
+        return self.phase
+
+    def _on_engine_started(self, started: Started) -> None:
+        self._tally = replace(self._tally, prompt_tokens=started.prompt_tokens, cached_tokens=started.cached_tokens)
+        if self._runs == 1:
+            self._tools.on_started(self.entry, started)
+
+    def _on_lost(self) -> None:
+        if self._generation is not None:
+            self._generation.interrupt(Interrupt.LOST)
+
+    def _count(self, *, withheld: int = 0, discarded: int = 0) -> None:
+        self._tally = replace(
+            self._tally,
+            withheld_tokens=self._tally.withheld_tokens + withheld,
+            discarded_tokens=self._tally.discarded_tokens + discarded,
+        )
+
+    async def _let_go_of_engine(self, *, keeps_slot: bool = False) -> None:
+        generation, self._generation = self._generation, None
+        if generation is not None:
+            await generation.close()
+        if not keeps_slot and self._on_slot_free is not None:
+            self._on_slot_free()
+            self._on_slot_free = None
+
+    async def _pause(self, count: int, *, wakes: bool) -> None:
+        """Back off, longer each time and never in step with others; an interrupt wakes it."""
+        pause_s = min(_BACKOFF_S * 2**count, _MAX_BACKOFF_S) * (0.5 + self._tools.jitter() / 2)
+        if not wakes:
+            await asyncio.sleep(pause_s)
+            return
+        try:
+            await asyncio.wait_for(self._interrupted.wait(), pause_s)
+        except TimeoutError:
+            return
+
+
+def _ends(view: LogView, offset: int, record: Record) -> bool:
+    view.take(offset, record)
+    return view.fold.ended is not None
+
+
+def _cut_off(why: Interrupt) -> Ending:
+    return expired() if why is Interrupt.EXPIRED else Ending(reason=Reason.CANCELLED)

@@ -1,0 +1,44 @@
+"""What all courses of one worker share, wired by `main`."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from inference_consumers.engines.port import Engine, Started
+from inference_consumers.generating.port import Screens
+from inference_consumers.publishing.port import Outlet, TurnLog
+from inference_consumers.scheduling.entry import Entry
+from schemas.fold import TurnFold
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tools:
+    """What all courses of a worker share.
+
+    Args:
+        engine: None in the pool `closing`, which generates nothing.
+        merge_ms: least time between two deltas of a turn.
+        temperature, top_p: of turns that name none.
+        now_ms: milliseconds since 1970.
+        fresh_id: an id that nobody else will ever make.
+        jitter: a number in [0, 1).
+        is_stopped: whether somebody wants the turn stopped.
+        asks_group: whether this worker still owns the source's partition, by the group's own word.
+        on_started, on_tokens: for fairness; called with the entry.
+        on_end: for metrics; called once a turn was projected here.
+    """
+
+    engine: Engine | None
+    log: TurnLog
+    outlet: Outlet
+    screens: Screens
+    merge_ms: float
+    temperature: float
+    top_p: float
+    now_ms: Callable[[], int]
+    fresh_id: Callable[[], str]
+    jitter: Callable[[], float]
+    is_stopped: Callable[[Entry], bool]
+    asks_group: Callable[[Entry], Awaitable[bool]]
+    on_started: Callable[[Entry, Started], None]
+    on_tokens: Callable[[Entry, int], None]
+    on_end: Callable[[TurnFold], None]

@@ -1,0 +1,60 @@
+"""What everybody else reads of an ended turn, as records on their topics: a pure function of the turn's log."""
+
+from inference_consumers.publishing.ending import output_verdicts
+from schemas import projection, topics
+from schemas.errors import InvariantBroken
+from schemas.fold import TurnFold
+from schemas.records import Record, TurnDispatched, TurnEnded, TurnReturned, VerdictReached
+from schemas.turns import Action, LogAddress, Source, Stage, Verdict
+
+
+def facts(fold: TurnFold, log: LogAddress) -> tuple[tuple[str, Record], ...]:
+    """Topic and record of all that follows from a turn's end: the verdicts on its answer, its usage, the whole turn.
+
+    TurnCompleted comes last: whoever reads it finds the others there.
+    """
+    end = fold.ended
+    if end is None:
+        raise InvariantBroken(f"{fold.turn} was projected before its end")
+    usage = projection.usage(fold)
+    return (
+        *((topics.VERDICTS, record) for record in _verdicts(fold, end)),
+        *(((topics.USAGE, usage),) if usage is not None else ()),
+        (topics.TURNS, projection.completed(fold, log)),
+    )
+
+
+def returned(dispatched: TurnDispatched, source: Source, at: str) -> TurnReturned:
+    """The record that gives an unstarted turn back to the gate."""
+    return TurnReturned(
+        id=f"{dispatched.turn}.returned.{dispatched.dispatch}.{source.partition}.{source.offset}",
+        at=at,
+        tenant=dispatched.tenant,
+        conversation=dispatched.conversation,
+        turn=dispatched.turn,
+        dispatch=dispatched.dispatch,
+        source=source,
+    )
+
+
+def _verdicts(fold: TurnFold, end: TurnEnded) -> tuple[VerdictReached, ...]:
+    """One a rule that matched; one that allows when the screen saw an answer and nothing matched."""
+    reached = output_verdicts(end)
+    if not reached and fold.cursor.seq:
+        reached = (Verdict(stage=Stage.OUTPUT, action=Action.ALLOW),)
+    return tuple(
+        VerdictReached(
+            id=f"{end.turn}.{verdict.stage.value}.{verdict.rule or 'none'}",
+            at=end.at,
+            tenant=end.tenant,
+            conversation=end.conversation,
+            turn=end.turn,
+            attempt=end.attempt,
+            stage=verdict.stage,
+            action=verdict.action,
+            policy=verdict.policy,
+            policy_version=verdict.policy_version,
+            rule=verdict.rule,
+        )
+        for verdict in reached
+    )
