@@ -16,7 +16,8 @@ from infra.local.child import Child
 from infra.local.errors import StartFailed
 from infra.local.node import LocalNode
 from infra.local.program import why_it_ended
-from schemas.errors import ParleyError, SettingsError
+from schemas import codec
+from schemas.errors import ContractError, ParleyError, SettingsError
 
 ASK_EVERY_S: Final = 0.1
 ASK_LIMIT: Final = aiohttp.ClientTimeout(total=2.0)
@@ -159,7 +160,18 @@ class ServicePart:
         if status == WRONG_SETTINGS:
             told = [line.removeprefix("parley: ") for line in tail.splitlines() if line.startswith("parley: ")]
             return SettingsError("\n".join(told[-20:]) or f"{self.name} refused its settings: see {self.log}")
-        return why_it_ended(self.name, status, tail, self.log)
+        error = why_it_ended(self.name, status, tail, self.log)
+        return StartFailed(f"{error}: {_last_words(tail)}") if type(error) is StartFailed and tail else error
+
+
+def _last_words(tail: str) -> str:
+    """The last line of a log: its message, if it is one of our JSON lines."""
+    line = tail.splitlines()[-1]
+    try:
+        told = codec.parse(line)
+    except ContractError:
+        return line
+    return str(told.get("message", line)) if isinstance(told, dict) else line
 
 
 class Watched:
