@@ -37,6 +37,7 @@ from infra.runtime.service import Readiness, ServiceSettings, serve
 from infra.runtime.settings import SettingsSource
 from schemas import instants, topics
 from schemas.errors import EngineDead, KafkaUnavailable, SettingsError
+from schemas.ids import ConversationId, TurnId
 from schemas.records import DeploymentSet, WorkerReported
 
 log = logging.getLogger(__name__)
@@ -173,10 +174,10 @@ class InferenceService:
 
     def _made_engine(self) -> Engine | None:
         """The engine that the settings or the deployment name; None in the pool `closing`."""
-        named = self._settings.engine
+        named: str = self._settings.engine
         if named == "auto" and self._deployment is not None:
-            named = self._deployment.engine  # type: ignore[assignment] - checked by EngineKind below
-        if named == topics.CLOSING_POOL or self._settings.pool == topics.CLOSING_POOL:
+            named = self._deployment.engine
+        if topics.CLOSING_POOL in {named, self._settings.pool}:
             return None
         try:
             kind, told = chosen(EngineKind(named))
@@ -229,9 +230,9 @@ class InferenceService:
 
     # --- hooks --------------------------------------------------------------------------------------------------------
 
-    def _on_stop(self, conversation: str, turn: str | None) -> None:
+    def _on_stop(self, conversation: ConversationId, turn: TurnId | None) -> None:
         if self._worker is not None:
-            self._worker.on_stop(conversation, turn)  # type: ignore[arg-type] - ids as read
+            self._worker.on_stop(conversation, turn)
 
     def _load(self) -> EngineLoad:
         if self._engine is not None and self._info is not None:

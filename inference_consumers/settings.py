@@ -12,7 +12,7 @@ class InferenceSettings:
     pool: str = field(default="default", metadata={"doc": "whose turns it takes: `inference.<pool>`"})
     engine: Literal["auto", "torch", "vllm", "openai", "simulated", "closing"] = field(
         default="auto",
-        metadata={"doc": "what answers; `closing` generates nothing: it ends turns of the pool `closing`"},
+        metadata={"doc": "what answers; `closing` generates nothing, it ends the turns of its pool"},
     )
     model_path: Path | None = field(
         default=None, metadata={"doc": "the model's directory; none: what the pool's deployment names"}
@@ -40,7 +40,7 @@ class InferenceSettings:
     )
     max_deadline_h: float = field(
         default=12.0,
-        metadata={"doc": "longest deadline of a turn: how far back stops are read and how long they are kept"},
+        metadata={"doc": "longest deadline of a turn: so long are stops kept, so far are they read back"},
     )
     closing_slots: int = field(default=64, metadata={"doc": "turns that a worker of the pool `closing` ends at once"})
 

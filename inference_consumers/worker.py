@@ -163,11 +163,8 @@ class Worker:
         for source in [source for source in self._held if source.partition in partitions]:
             self._queue.remove(source)
             self._unhold(source)
-        tasks = [
-            each.task
-            for source, each in self._running.items()
-            if source.partition in partitions and each.task is not None
-        ]
+        there = [each for source, each in self._running.items() if source.partition in partitions]
+        tasks = [each.task for each in there if each.task is not None]
         for task in tasks:
             task.cancel()
         if tasks:
@@ -206,9 +203,10 @@ class Worker:
             if not self._is_draining:
                 self._end_overdue()
                 self._fill_slots()
-            waiter = asyncio.ensure_future(self._wake.wait())
-            await asyncio.wait({waiter, self._failure}, timeout=_TICK_S, return_when=asyncio.FIRST_COMPLETED)
-            waiter.cancel()
+            try:
+                await asyncio.wait_for(self._wake.wait(), _TICK_S)
+            except TimeoutError:
+                continue
         self._failure.result()
 
     async def hand_over(self) -> None:
@@ -360,6 +358,7 @@ class Worker:
         error = None if task.cancelled() else task.exception()
         if error is not None and not self._failure.done():
             self._failure.set_exception(error)
+            self._wake.set()
 
     def _on_started(self, entry: Entry, started: Started) -> None:
         """The prompt was charged whole when the turn got its slot: what was in the engine's memory is given back."""

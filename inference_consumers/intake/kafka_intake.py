@@ -95,7 +95,9 @@ class KafkaIntake:
 
     async def watch(self) -> None:
         """Raise what ended the loops: a bug of ours."""
-        await asyncio.gather(*self._tasks)
+        done, _going_on = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
 
     # --- what the worker asks -----------------------------------------------------------------------------------------
 
