@@ -1,10 +1,11 @@
 """Where in a log the fold for a reader begins, told by the rows that are stored already. Pure.
 
-A row's `log_start` lies before every `turn.accepted` of its turn, and of every turn that was open at its end (DESIGN.md,
-"Where a reader begins"). That holds for the last row below which none is missing: turns may end out of their order, and
-a row above a missing one says nothing about the one that is still open.
+A row's `log_start` lies before every `turn.accepted` of its turn, and of every turn that was open at its end (the
+project's DESIGN.md, "Where a reader begins"). That holds for the last row below which none is missing: turns may end
+out of their order, and a row above a missing one says nothing about the one that is still open.
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import Final
 
@@ -24,7 +25,7 @@ def anchor(rows: Sequence[TurnCompleted]) -> TurnCompleted | None:
         rows: newest first, as the store gives them.
     """
     found = rows[0] if rows else None
-    for newer, older in zip(rows[:_WINDOW], rows[1 : _WINDOW + 1], strict=False):
+    for newer, older in itertools.pairwise(rows[: _WINDOW + 1]):
         if older.n != newer.n - 1:
             found = older
     return found

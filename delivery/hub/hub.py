@@ -44,13 +44,23 @@ class Channel:
         fold: the rule's state behind `offset`, the same as any reader's; None until the first whole reader has it.
     """
 
-    __slots__ = ("_parked", "_seal", "conversation", "fold", "log", "offset", "turn_readers", "whole_readers")
+    __slots__ = (
+        "_parked",
+        "_seal",
+        "begun_at",
+        "conversation",
+        "fold",
+        "log",
+        "offset",
+        "turn_readers",
+        "whole_readers",
+    )
 
     def __init__(self, log: LogAddress, conversation: ConversationId, seal: Seal) -> None:
         self.log = log
         self.conversation = conversation
         self.fold: ConversationFold | None = None
-        self.offset = -1
+        self.offset = self.begun_at = -1
         self.whole_readers: list[Subscription] = []
         self.turn_readers: list[Subscription] = []
         self._parked: list[Logged] = []
@@ -72,10 +82,13 @@ class Channel:
         return self._seal.write(self.log, offset, fold, self.conversation)
 
     def begin(self, fold: ConversationFold, offset: int) -> None:
-        """The state behind `offset` is known; what waited behind it is handed on. Only the first call counts."""
+        """The state behind `offset` is known; what waited behind it is handed on. Only the first call counts.
+
+        A reader that joined before `offset` was handed on has to read up to `begun_at` by itself.
+        """
         if self.fold is not None:
             return
-        self.fold, self.offset = fold.copy(), offset
+        self.fold, self.offset, self.begun_at = fold.copy(), offset, offset
         parked, self._parked = self._parked, []
         for logged in parked:
             self._share(logged)

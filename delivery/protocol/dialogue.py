@@ -6,7 +6,7 @@ The phases are a table. The shell tells what became of each command by the metho
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Final
+from typing import Any, Final
 
 from delivery.protocol import client_frames
 from delivery.protocol.access import Access
@@ -31,6 +31,7 @@ from schemas.frames import (
     Unsubscribe,
     Unsubscribed,
 )
+from schemas.identity import Principal
 from schemas.ids import ConversationId, TurnId
 from schemas.records import MovedLogged, TurnEnded
 
@@ -163,7 +164,7 @@ class Dialogue:
         self.closing: Close | None = None
         self.handed = 0
         self.is_touched = False  # the shell resets it when it sends
-        self.owner: object = None  # the shell's: whose socket this is
+        self.owner: Any = None  # the shell's: whose socket this is
 
     # --- what the shell tells -----------------------------------------------------------------------------------------
 
@@ -178,10 +179,19 @@ class Dialogue:
         for text in early:
             self.received(text, now_ms)
 
-    def renewed(self, access: Access) -> None:
-        """The token was good: the connection lives on under it."""
-        if self._move(Input.RENEWED) is Phase.OPEN:
-            self.access = access
+    def renewed(self, access: Access, ref: str | int | None) -> None:
+        """The token was good: the connection lives on under it, if it is of the same tenant and user."""
+        if self._move(Input.RENEWED) is not Phase.OPEN:
+            return
+        before, after = self._admitted().principal, access.principal
+        if _side(before) != _side(after):
+            self.fault(ref, ErrorCode.FORBIDDEN, "the token is somebody else's: open another connection for it")
+            return
+        self.access = access
+        allowed = None if after is None else after.conversations
+        for subscription in list(self.subscriptions.values()):
+            if allowed is not None and subscription.conversation not in allowed:
+                self.refused(subscription, ErrorCode.NOT_FOUND, "no such conversation")
 
     def received(self, text: bytes, now_ms: int) -> None:
         """A text message came."""
@@ -253,6 +263,15 @@ class Dialogue:
         if not subscription.is_over:
             self.fault(subscription.ref, code, message)
             self._drop(subscription)
+
+    def log_lost(self, subscription: Subscription) -> None:
+        """The place where it was read is gone: another subscribe finds the right one."""
+        if subscription.is_over:
+            return
+        if self._admitted().is_internal:
+            self.refused(subscription, ErrorCode.UNAVAILABLE, "the log was lost here: subscribe again")
+        else:
+            self.end(Cause.LOG_LOST)
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
@@ -368,3 +387,7 @@ class Dialogue:
             raise InvariantBroken(f"a connection that is {self.phase.name} can't be {given.name}")
         self.phase = following
         return following
+
+
+def _side(principal: Principal | None) -> tuple[str, str | None] | None:
+    return None if principal is None else (principal.tenant, principal.user)
