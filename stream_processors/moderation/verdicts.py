@@ -1,7 +1,6 @@
 """What a screen decided, as the values and records that the rest of the pipeline reads."""
 
-from schemas.ids import ConversationId, TurnId
-from schemas.records import VerdictReached
+from schemas.records import Record, VerdictReached
 from schemas.turns import Action, Stage, Verdict
 from stream_processors.moderation.policy import Match
 
@@ -29,23 +28,19 @@ def stops(verdict: Verdict) -> bool:
     return verdict.action in (Action.REFUSE, Action.WITHHOLD)
 
 
-def reached(
-    verdict: Verdict,
-    *,
-    at: str,
-    tenant: str | None,
-    conversation: ConversationId,
-    turn: TurnId,
-    attempt: int | None = None,
-) -> VerdictReached:
-    """The verdict for `safety.verdicts`. A repeat has the same id."""
+def reached(verdict: Verdict, *, of: Record, at: str) -> VerdictReached:
+    """The verdict for `safety.verdicts`. A repeat has the same id.
+
+    Args:
+        of: a record of the turn that was judged.
+    """
     return VerdictReached(
-        id=f"{turn}.{verdict.stage}.{verdict.rule or 'none'}",
+        id=f"{of.turn}.{verdict.stage}.{verdict.rule or 'none'}",
         at=at,
-        tenant=tenant,
-        conversation=conversation,
-        turn=turn,
-        attempt=attempt,
+        tenant=of.tenant,
+        conversation=of.conversation,
+        turn=of.turn,
+        attempt=of.attempt,
         stage=verdict.stage,
         action=verdict.action,
         policy=verdict.policy,
