@@ -73,7 +73,7 @@ async def migrate(
     wanted = migrations() if files is None else files
     deadline = time.monotonic() + within_s
     await store.connected(within_s)
-    await _prepare_keyspace(store)
+    await _prepare_keyspace(store, deadline)
     owner = uuid.uuid4()
     await _lock(store, owner, deadline)
     try:
@@ -82,7 +82,7 @@ async def migrate(
         await store.execute(_RELEASE, (owner,), is_idempotent=False)
 
 
-async def _prepare_keyspace(store: Store) -> None:
+async def _prepare_keyspace(store: Store, deadline: float) -> None:
     settings = store.settings
     if settings.datacenter is None:
         place = ("SimpleStrategy", "replication_factor", settings.replication_factor)
@@ -95,7 +95,20 @@ async def _prepare_keyspace(store: Store) -> None:
     if not known:
         await store.execute_plain(_KEYSPACE % place)
     for statement in (_APPLIED, _LOCKS):
-        await store.execute_plain(statement)
+        await _executed(store, statement, deadline)
+
+
+async def _executed(store: Store, statement: str, deadline: float) -> None:
+    """Run it; a keyspace that another process makes at this moment is listed a little before it can be used."""
+    while True:
+        try:
+            await store.execute_plain(statement)
+        except CassandraUnavailable:
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(_POLL_S)
+        else:
+            return
 
 
 async def _lock(store: Store, owner: uuid.UUID, deadline: float) -> None:

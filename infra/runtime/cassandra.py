@@ -23,7 +23,13 @@ from cassandra import (
 from cassandra.auth import PlainTextAuthProvider
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable, Session
 from cassandra.io.libevreactor import LibevConnection
-from cassandra.policies import DCAwareRoundRobinPolicy, RetryPolicy, TokenAwarePolicy, WhiteListRoundRobinPolicy
+from cassandra.policies import (
+    DCAwareRoundRobinPolicy,
+    ExponentialReconnectionPolicy,
+    RetryPolicy,
+    TokenAwarePolicy,
+    WhiteListRoundRobinPolicy,
+)
 from cassandra.query import PreparedStatement, SimpleStatement, tuple_factory
 
 from infra.runtime.cassandra_settings import CassandraSettings
@@ -205,6 +211,8 @@ class Store:
             protocol_version=5,
             execution_profiles={EXEC_PROFILE_DEFAULT: profile},
             auth_provider=None if settings.username is None else PlainTextAuthProvider(settings.username, password),
+            # The driver's own policy waits up to ten minutes for a node that has long come back.
+            reconnection_policy=ExponentialReconnectionPolicy(_FIRST_BACKOFF_S, _LONGEST_BACKOFF_S),
             connect_timeout=settings.request_timeout_s,
         )
 

@@ -22,7 +22,7 @@ from schemas.errors import DependencyError, KafkaUnavailable
 REMEMBERED_TOPICS: Final = 512
 # CreateTopics answers before the log exists and before every broker knows of it: tens of ms, seconds under load.
 FRESH_TOPIC_S: Final = 5.0
-_BACKOFF_S: Final = 0.02
+_BACKOFF_S: Final = 0.05
 
 
 class TopicUnknown(KafkaUnavailable):
@@ -50,6 +50,24 @@ class LeanClient(AIOKafkaClient):  # type: ignore[misc]
         self._in_use = in_use
         self._recent: OrderedDict[str, None] = OrderedDict()
         self._asked: dict[str, asyncio.Task[None]] = {}
+        self._is_closed = False
+
+    async def close(self) -> None:
+        """Close every connection, and open none any more. Idempotent."""
+        self._is_closed = True
+        asked = tuple(self._asked.values())
+        for task in asked:
+            task.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
+        await super().close()
+
+    async def _get_conn(self, node_id: Any, **options: Any) -> Any:
+        connection = await super()._get_conn(node_id, **options)
+        if connection is not None and self._is_closed:
+            # Closed before or while it connected: nobody else would ever close it.
+            await connection.close()
+            return None
+        return connection
 
     def add_topic(self, topic: str) -> "asyncio.Future[bool]":
         """Nothing to do: topics are looked up when they are used."""
@@ -134,10 +152,14 @@ class LeanClient(AIOKafkaClient):  # type: ignore[misc]
         try:
             response = await self.metadata_of(sorted(wanted))
         except kafka_errors.KafkaError:
-            return False
-        if not response.brokers:
+            response = None
+        if response is None or not response.brokers:
+            # aiokafka's producer asks again the moment this returns: without a pause it would turn for nothing.
+            await asyncio.sleep(_BACKOFF_S)
             return False
         cluster_metadata.update_metadata(response)
+        if any(row[2] < 0 for topic in response.topics for row in topic[3]):
+            await asyncio.sleep(_BACKOFF_S)
         for gone in wanted - cluster_metadata._partitions.keys():  # noqa: SLF001
             self._recent.pop(gone, None)
         return True

@@ -23,6 +23,7 @@ OnEntry = Callable[[int, Entry], None]
 _POLL_MS: Final = 500
 _POLL_BYTES: Final = 1_048_576
 _BACKOFF_S: Final = 0.1
+_LONGEST_BACKOFF_S: Final = 1.0
 # Three polls and a pause without an answer: what is in memory may be old.
 _LIVE_S: Final = 3.0
 
@@ -126,6 +127,7 @@ class Follower:
             self._moved.notify_all()
 
     async def _open(self) -> None:
+        await self._reader.start()
         self._client = await connected(self._settings, f"parley-{self._role}-follow")
         self._has_caught_up = False
         for number in await self._reader.partitions(self._topic):
@@ -155,6 +157,7 @@ class Follower:
     async def _run(self) -> None:
         """One long poll per broker at a time, begun again as each returns."""
         polls: dict[asyncio.Task[None], int] = {}
+        backoff_s = 0.0
         try:
             while True:
                 try:
@@ -166,9 +169,14 @@ class Follower:
                         del polls[task]
                     for task in done:
                         task.result()
+                    if backoff_s:
+                        log.info("following %s again", self._topic)
+                    backoff_s = 0.0
                 except (DependencyError, kafka_errors.KafkaError, OSError, TimeoutError) as error:
-                    log.warning("following %s: %s; trying again", self._topic, ours(error, "poll"))
-                    await asyncio.sleep(_BACKOFF_S)
+                    if not backoff_s:
+                        log.warning("following %s: %s; trying again until it answers", self._topic, ours(error, "poll"))
+                    backoff_s = min(2 * backoff_s, _LONGEST_BACKOFF_S) or _BACKOFF_S
+                    await asyncio.sleep(backoff_s)
         finally:
             for task in polls:
                 task.cancel()

@@ -87,13 +87,16 @@ class LogReader:
         self._client: LeanClient | None = None
         self._connecting = asyncio.Lock()
         self._turns = itertools.cycle(range(_CONNECTIONS))
+        self._is_stopped = False
 
     async def start(self) -> None:
         """Connect now instead of at first use. Raises KafkaUnavailable."""
+        self._is_stopped = False
         await self._connected()
 
     async def stop(self) -> None:
-        """Disconnect. Reads under way fail. Idempotent."""
+        """Disconnect; reads under way and later ones fail, until `start`. Idempotent."""
+        self._is_stopped = True
         client, self._client = self._client, None
         if client is not None:
             await client.close()
@@ -197,9 +200,20 @@ class LogReader:
         if self._client is not None:
             return self._client
         async with self._connecting:
-            if self._client is None:
-                self._client = await connected(self._settings, self._client_id)
-            return self._client
+            client = self._client
+            if client is None:
+                if self._is_stopped:
+                    raise KafkaUnavailable(f"{self._client_id} has stopped")
+                client = await connected(self._settings, self._client_id)
+                await self._keep(client)
+            return client
+
+    async def _keep(self, client: LeanClient) -> None:
+        if self._is_stopped:
+            # Stopped while it connected: nobody else would ever close it.
+            await client.close()
+        else:
+            self._client = client
 
 
 async def connected(settings: KafkaSettings, client_id: str) -> LeanClient:
