@@ -1,6 +1,7 @@
 """The `parley` command: one module a subcommand, loaded when it is asked for; errors in one line, never a traceback."""
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -72,6 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     named = next((word for word in given if not word.startswith("-")), None)
     parsed = parser(only=named if named in COMMANDS else None).parse_args(given)
+    # Libraries' warnings are no part of a command's answer; a service sets its own logs up.
+    logging.getLogger().addHandler(logging.NullHandler())
     run: Callable[[argparse.Namespace], int] = import_module(COMMANDS[parsed.command].module).run
     try:
         return run(parsed)

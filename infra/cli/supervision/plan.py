@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 from schemas.topics import CLOSING_POOL
@@ -86,12 +87,15 @@ def names(options: Options) -> Iterator[tuple[str, str]]:
         yield f"gateway-{i + 1}", "gateway"
 
 
-def plan(options: Options, metrics_ports: Mapping[str, int], shared: Mapping[str, str]) -> tuple[ServicePlan, ...]:
+def plan(
+    options: Options, metrics_ports: Mapping[str, int], shared: Mapping[str, str], data: Path
+) -> tuple[ServicePlan, ...]:
     """Return every service of this `up`.
 
     Args:
         metrics_ports: one for each name.
         shared: environment of all: where Kafka and Cassandra are, the internal secret.
+        data: the `up`'s directory; what a service keeps lies in it.
     """
     gateways = [metrics_ports[name] for name, role in names(options) if role == "gateway"]
     addresses = {
@@ -106,6 +110,8 @@ def plan(options: Options, metrics_ports: Mapping[str, int], shared: Mapping[str
             "PARLEY_DELIVERY_PORT": str(options.stream_port),
             "PARLEY_DELIVERY_GATEWAYS": ",".join(f"http://{LOOPBACK}:{port}" for port in gateways),
         },
+        # Rebuilt from Kafka when it is lost; kept, so that a start is quick.
+        "enrichment": {"PARLEY_ENRICHMENT_DATA_DIR": str(data / "enrichment")},
     }
     public = {"gateway": {"http": options.port}, "delivery": {"stream": options.stream_port}}
     services = []

@@ -120,7 +120,7 @@ class Supervisor:
         prepared = Preparation(self._source(), self._up.data, options, self._say)
         await prepared.run()
         self._save()
-        services = plan(options, self._metrics_ports(), {**self._environment(), **secrets_made})
+        services = plan(options, self._metrics_ports(), {**self._environment(), **secrets_made}, self._up.data)
         self._say(f"Starting {len(services)} services")
         await self._start_all(Watched(self._service(each), self._say, self._save) for each in services)
         self._is_ready = True

@@ -1,5 +1,7 @@
 """Which services an `up` consists of."""
 
+from pathlib import Path
+
 from infra.cli.supervision.plan import Options, names, plan
 
 
@@ -23,7 +25,7 @@ def test_gateways_share_the_port_and_have_their_own_for_metrics() -> None:
     """Two gateways: one public port, two metrics ports; delivery is told both of them."""
     options = Options(gateways=2, engine="torch", port=9000)
     ports = {name: 21_000 + i for i, (name, _) in enumerate(names(options))}
-    services = {each.name: each for each in plan(options, ports, {"X": "1"})}
+    services = {each.name: each for each in plan(options, ports, {"X": "1"}, Path("/d"))}
     first, second = services["gateway-1"], services["gateway-2"]
     assert first.ports["http"] == second.ports["http"] == 9000
     assert first.ports["metrics"] != second.ports["metrics"]
@@ -31,6 +33,7 @@ def test_gateways_share_the_port_and_have_their_own_for_metrics() -> None:
     assert handed == f"http://127.0.0.1:{first.ports['metrics']},http://127.0.0.1:{second.ports['metrics']}"
     assert services["inference-1"].environment["PARLEY_INFERENCE_ENGINE"] == "torch"
     assert services["closing"].environment["PARLEY_INFERENCE_POOL"] == "closing"
+    assert services["enrichment"].environment["PARLEY_ENRICHMENT_DATA_DIR"] == "/d/enrichment"
     assert all(each.environment["X"] == "1" for each in services.values())
     assert first.ready_url == f"http://127.0.0.1:{first.ports['metrics']}/readyz"
 
