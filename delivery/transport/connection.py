@@ -1,4 +1,4 @@
-"""One WebSocket on an asyncio transport: bytes into the dialogue, the dialogue's bytes out, without a task per frame."""
+"""One WebSocket on an asyncio transport: bytes into the dialogue, its bytes out, and no task per frame."""
 
 import asyncio
 import logging

@@ -1,0 +1,96 @@
+"""The `[delivery]` section."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliverySettings:
+    """What a delivery node does at its public port."""
+
+    host: str = field(default="127.0.0.1", metadata={"doc": "address that the stream's port listens on"})
+    port: int = field(
+        default=8081, metadata={"doc": "port of the WebSocket stream, which several nodes may share; 0: any"}
+    )
+    gateways: tuple[str, ...] = field(
+        default=("http://127.0.0.1:9100",),
+        metadata={"doc": "base URLs of the gateways' internal ports, where `send` and `stop` go"},
+    )
+    origins: tuple[str, ...] = field(
+        default=(),
+        metadata={"doc": "origins of pages that may open a stream, beside those of its own host; `*`: any"},
+    )
+    max_connections: int = field(
+        # 20 000 at some 10 KB each are 200 MB; a node's fd limit should exceed it.
+        default=20_000,
+        metadata={"doc": "sockets of one node; more are sent away with 4003"},
+    )
+    max_tenant_connections: int = field(default=10_000, metadata={"doc": "sockets of one tenant on one node"})
+    max_subscriptions: int = field(default=200, metadata={"doc": "conversations that one socket reads at once"})
+    outbox_bytes: int = field(
+        # 256 KiB: the contract's; about half an hour of an answer at 25 tokens/s once merged.
+        default=256 * 1024,
+        metadata={"doc": "what may wait for a reader that doesn't read, before it is closed with 4001"},
+    )
+    frame_bytes: int = field(
+        # 1 MiB: a message of 192 KiB in JSON, also when much of it is escaped.
+        default=1024 * 1024,
+        metadata={"doc": "largest frame that a client may send"},
+    )
+    alive_s: float = field(default=20.0, metadata={"doc": "seconds of silence after which a node says `alive`"})
+    ping_s: float = field(
+        default=30.0, metadata={"doc": "seconds after which a silent client is pinged; after twice as many it is gone"}
+    )
+    socket_s: float = field(
+        default=43_200.0, metadata={"doc": "seconds that a socket opened by a ticket lives without `authenticate`"}
+    )
+    drain_spread_s: float = field(
+        # 5 s: a node's clients come back over that time; well within drain_s.
+        default=5.0,
+        metadata={"doc": "seconds over which sockets are sent away when a node ends"},
+    )
+    max_replay: int = field(
+        # 20 000 records are read in about 0.2 s; who missed more is better served by the history.
+        default=20_000,
+        metadata={"doc": "records behind a position that are still replayed; more give `recovered: false`"},
+    )
+    lane_lookback_s: float = field(
+        default=3600.0,
+        metadata={"doc": "seconds for which a lane is searched for open turns: longer than any turn's deadline"},
+    )
+    keyed_lookback_s: float = field(
+        # 600 s: the gateway's default deadline: an older turn of that key has ended.
+        default=600.0,
+        metadata={"doc": "seconds for which a lane is searched for a turn made under an idempotency key"},
+    )
+    cold_polls: int = field(
+        default=8, metadata={"doc": "long polls per broker that share the conversations where nobody speaks"}
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse what can't work."""
+        positive = (
+            "max_connections", "max_tenant_connections", "max_subscriptions", "outbox_bytes", "frame_bytes", "alive_s",
+            "ping_s", "socket_s", "lane_lookback_s", "keyed_lookback_s", "cold_polls",
+        )  # fmt: skip
+        faults = [f"{name}: must be more than 0" for name in positive if getattr(self, name) <= 0]
+        faults += [f"{name}: must be 0 or more" for name in ("drain_spread_s", "max_replay") if getattr(self, name) < 0]
+        if not 0 <= self.port < 65536:  # noqa: PLR2004 - TCP ports
+            faults.append(f"port: {self.port} is not a TCP port")
+        if not self.gateways:
+            faults.append("gateways: must name at least one gateway's internal port")
+        if faults:
+            raise ValueError("\n".join(faults))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InternalSettings:
+    """The `[internal]` section: what services of one installation share."""
+
+    token: str = field(
+        metadata={"doc": "secret by which gateway and delivery know each other, and that signs tickets", "secret": True}
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse a secret that can be guessed."""
+        if len(self.token) < 16:  # noqa: PLR2004 - 64 bits even as hex
+            raise ValueError("token: must have at least 16 characters")
