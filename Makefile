@@ -76,7 +76,7 @@ browser:
 	fi
 
 docs: $(VENV)/.run  ## write docs/settings.md from the code
-	$(PY) -m infra.cli.settings_page > docs/settings.md.new
+	$(PY) -m tests.house.settings_page > docs/settings.md.new
 	mv docs/settings.md.new docs/settings.md
 
 # uv.lock names the hosts it was made on and stays out of git; what is kept are the exported hashes.

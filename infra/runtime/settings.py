@@ -8,7 +8,7 @@ import dataclasses
 import difflib
 import os
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast, get_type_hints
@@ -110,6 +110,12 @@ class SettingsSource:
         for section, kind in tables.items():
             faults += self._named(kind, section)[1]
         faults += self._unknown_sections({*kinds, *tables})
+        if faults:
+            raise SettingsError("\n".join(faults))
+
+    def refuse_unknown(self, known: Iterable[str]) -> None:
+        """Raise one SettingsError that tells every section and variable of no known section."""
+        faults = self._unknown_sections(set(known))
         if faults:
             raise SettingsError("\n".join(faults))
 

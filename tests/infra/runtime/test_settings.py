@@ -155,6 +155,9 @@ def test_names_that_belong_to_no_section_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as error:
         source(tmp_path, "[sampel]\nport = 1\n", environ).check({"sample": Sample})
     told = faults(error)
+    with pytest.raises(SettingsError) as again:
+        source(tmp_path, "[sampel]\nport = 1\n", environ).refuse_unknown(["sample"])
+    assert faults(again) == told
     assert len(told) == 2
     assert "[sampel]: unknown; did you mean sample?" in told[0]
     assert told[1].startswith("PARLEY_SAMPEL_PORT: unknown; did you mean PARLEY_SAMPLE_")

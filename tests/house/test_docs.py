@@ -1,0 +1,148 @@
+"""What documents claim: settings, the code blocks of README and DESIGN, and the names they use."""
+
+import ast
+import dataclasses
+import re
+import shlex
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from infra.cli.main import COMMANDS
+from infra.cli.sections import SECTIONS
+from tests.house.settings_page import page, reads, sections
+from tests.house.tree import ROOT
+
+DOCUMENTS: Final = sorted(
+    path
+    for path in (
+        ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
+        *ROOT.glob("**/DESIGN.md"),
+        *(ROOT / "docs").glob("*.md"),
+    )
+    if not {part for part in path.relative_to(ROOT).parts if part.startswith(".")}
+)
+MAKE_TARGETS: Final = frozenset(
+    re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+)
+
+
+def blocks(path: Path) -> list[tuple[int, str, str]]:
+    """Line, language and text of each fenced block."""
+    found: list[tuple[int, str, str]] = []
+    lines: list[str] = []
+    language: str | None = None
+    began = 0
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        fence = re.match(r"^\s*```(\w*)", line)
+        if fence and language is None:
+            language, began, lines = fence[1], number, []
+        elif fence:
+            found.append((began, language or "", "\n".join(lines)))
+            language = None
+        elif language is not None:
+            lines.append(line)
+    assert language is None, f"{path}: a block isn't closed"
+    return found
+
+
+BLOCKS: Final = [
+    pytest.param(language, text, id=f"{path.relative_to(ROOT)}:{line}")
+    for path in DOCUMENTS
+    if path.exists()
+    for line, language, text in blocks(path)
+]
+
+
+def test_the_page_of_settings_is_the_code_s() -> None:
+    """docs/settings.md says what the code reads, no less and no more; `make docs` writes it anew."""
+    file = ROOT / "docs" / "settings.md"
+    assert file.exists(), "run `make docs`"
+    assert file.read_text(encoding="utf-8") == page(), "run `make docs`"
+
+
+def test_every_setting_says_what_it_means() -> None:
+    """No setting without its meaning, and no section that two classes describe."""
+    silent = [
+        f"{kind.__name__}.{field.name}"
+        for kind in sections().values()
+        for field in dataclasses.fields(kind)
+        if not field.metadata.get("doc")
+    ]
+    assert not silent
+    classes: dict[tuple[str, bool], set[str]] = {}
+    for read in reads():
+        classes.setdefault((read.section, read.is_table), set()).add(f"{read.module}.{read.kind}")
+    assert not {key: kinds for key, kinds in classes.items() if len(kinds) > 1}
+
+
+def test_the_command_line_knows_every_section() -> None:
+    """The list by which unknown sections are refused holds each section that is read, and no other."""
+    assert sorted(SECTIONS) == sorted({section for section, _ in sections()})
+
+
+def test_settings_are_frozen_values() -> None:
+    """Nobody changes a setting behind another's back."""
+    loose = [kind.__name__ for kind in sections().values() if not _is_frozen(kind)]
+    assert not loose
+
+
+def _is_frozen(kind: type[Any]) -> bool:
+    parameters = getattr(kind, "__dataclass_params__", None)
+    return bool(parameters and parameters.frozen) and "__slots__" in vars(kind)
+
+
+@pytest.mark.parametrize(("language", "text"), BLOCKS)
+def test_blocks_are_what_they_say(language: str, text: str) -> None:
+    """Every block of a document is sound: Python and TOML parse, shell is shell, and commands of ours exist."""
+    match language:
+        case "python":
+            ast.parse(text)
+        case "toml":
+            tomllib.loads(text)
+        case "json":
+            __import__("json").loads(text)
+        case "sh" | "bash" | "shell" | "console":
+            _check_shell(text)
+        case _:
+            pass
+
+
+def _check_shell(text: str) -> None:
+    prompted = [line[2:] for line in text.splitlines() if line.startswith("$ ")]
+    source = "\n".join(prompted) if prompted else text
+    done = subprocess.run(["bash", "-n"], input=source, text=True, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for line in source.replace("\\\n", " ").splitlines():
+        words = _words(line)
+        if words[:1] == ["make"]:
+            asked = [word for word in words[1:] if re.fullmatch(r"[a-z]+", word)]
+            assert set(asked) <= MAKE_TARGETS, f"no such target: {line}"
+        if words and words[0].rpartition("/")[2] == "parley" and len(words) > 1 and not words[1].startswith("-"):
+            assert words[1] in COMMANDS, f"no such command: {line}"
+
+
+def _words(line: str) -> list[str]:
+    try:
+        words = shlex.split(line, comments=True)
+    except ValueError:
+        return []  # the middle of a quoted block: bash has read it whole
+    while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
+        words = words[1:]
+    return words
+
+
+def test_documents_point_to_what_exists() -> None:
+    """A path of ours that a document names is there."""
+    missing = []
+    for path in DOCUMENTS:
+        if not path.exists():
+            continue
+        for name in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", path.read_text(encoding="utf-8")):
+            if not (path.parent / name).exists():
+                missing.append(f"{path.relative_to(ROOT)}: {name}")
+    assert not missing
