@@ -8,11 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from schemas import codec
 from schemas.errors import ERRORS, ErrorCode
 from schemas.topics import MAX_RECORD_BYTES
 from schemas.turns import Failure, Message, Role, Trimmed
 
-# A TurnDispatched holds the prompt, and once more instructions and message; JSON may lengthen a text by escapes.
+# A TurnDispatched holds the prompt, and instructions and message once more; the rest of it is small.
 _MAX_PROMPT_BYTES: Final = MAX_RECORD_BYTES - 150_000
 # So many tokens of answer must remain, or the prompt counts as too large.
 _LEAST_ANSWER_TOKENS: Final = 1
@@ -83,7 +84,7 @@ def build(
     fixed = [*head, message]
     used = (measure.framed_tokens if head else measure.frame_tokens) + sum(map(measure.count, fixed))
     room = measure.max_model_len - _LEAST_ANSWER_TOKENS
-    # Escapes aside, the fixed texts travel twice: in the prompt and beside it.
+    # The fixed texts travel twice: in the prompt and beside it.
     used_bytes = 2 * sum(map(_bytes, fixed))
     if used > room or used_bytes > _MAX_PROMPT_BYTES:
         code = ErrorCode.CONTEXT_TOO_LARGE
@@ -133,6 +134,5 @@ class _Budget:
 
 
 def _bytes(message: Message) -> int:
-    # Plain ASCII needs no encoding to be measured; 40 bytes hold the role and the punctuation.
-    text = message.text
-    return 40 + (len(text) if text.isascii() else len(text.encode()))
+    """As JSON, escapes and all; 40 bytes hold the role and the punctuation."""
+    return 40 + len(codec.encode(message.text))

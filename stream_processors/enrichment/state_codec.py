@@ -1,10 +1,5 @@
-"""A state as the bytes of its changelog record and back: lists in place of objects, own digits in place of turn ids.
+"""A state as the bytes of its changelog record and back: lists in place of objects, own digits in place of turn ids."""
 
-A value of the table is `generation SP due LF json`: the two numbers can be read without the rest (`stamp`). `due` is
-when the conversation next wants a tick, so that whoever recovers the table knows it without reading every state.
-"""
-
-from dataclasses import dataclass
 from typing import Any, Final
 
 from schemas import codec, ids
@@ -15,34 +10,6 @@ from stream_processors.enrichment.state import Ended, Note, OpenTurn, Phase, Res
 
 _FORM: Final = 1
 _OWN: Final = 37  # `resp_` and the conversation's 32 digits stand before a turn's own
-
-
-@dataclass(frozen=True, slots=True)
-class Stamp:
-    """What stands before a value: the gate generation that wrote it, and when it wants a tick (0 = never)."""
-
-    generation: int
-    due_ms: int
-
-
-def stamped(generation: int, due_ms: int, body: bytes) -> bytes:
-    """The table's value."""
-    return b"%d %d\n%b" % (generation, due_ms, body)
-
-
-def stamp(value: bytes) -> Stamp:
-    """The numbers before a value. Raises InvariantBroken: nothing that a gate wrote."""
-    head, _, _ = value.partition(b"\n")
-    try:
-        generation, due_ms = head.split(b" ")
-        return Stamp(int(generation), int(due_ms))
-    except ValueError:
-        raise InvariantBroken(f"a changelog value begins with {value[:40]!r}") from None
-
-
-def body(value: bytes) -> bytes:
-    """What follows the stamp."""
-    return value.partition(b"\n")[2]
 
 
 def pack(state: State) -> bytes:

@@ -1,0 +1,52 @@
+"""What a zombie gate wrote must not undo what its successor did: every changelog value bears who wrote it.
+
+A value is `generation SP version SP due LF body`. The generation is the gate's group's, the version counts one
+process's writes; recovery drops a lower pair that lies behind a higher one of its key, and writes the good one again.
+`due` is when the key next wants a tick (0 = never), so that who recovers a table needn't read every body.
+Source: architecture, "The gate" (R9 of its model).
+"""
+
+from dataclasses import dataclass
+
+from schemas.errors import InvariantBroken
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What stands before a value."""
+
+    generation: int
+    version: int
+    due_ms: int
+
+    def is_below(self, other: "Stamp") -> bool:
+        """True for an older writer, or an older write of the same one."""
+        return (self.generation, self.version) < (other.generation, other.version)
+
+
+def stamped(stamp: Stamp, body: bytes) -> bytes:
+    """The table's value."""
+    return b"%d %d %d\n%b" % (stamp.generation, stamp.version, stamp.due_ms, body)
+
+
+def read_stamp(value: bytes) -> Stamp:
+    """The numbers before a value. Raises InvariantBroken: nothing that a gate wrote."""
+    head, _, _ = value.partition(b"\n")
+    try:
+        generation, version, due_ms = head.split(b" ")
+        return Stamp(int(generation), int(version), int(due_ms))
+    except ValueError:
+        raise InvariantBroken(f"a changelog value begins with {value[:40]!r}") from None
+
+
+def body(value: bytes) -> bytes:
+    """What follows the stamp."""
+    return value.partition(b"\n")[2]
+
+
+def effective(generation: int, seen: int) -> int:
+    """The generation to write under: above all that was seen, also when the group's own numbers began again at 1.
+
+    Two successive owners that see the same still get rising ones, since the group's numbers rise.
+    """
+    return generation if generation > seen else seen + generation

@@ -1,0 +1,254 @@
+"""Carries out what the gate decided: appends in order, waits for the acks, reads its own ends back.
+
+Every append that fails for the moment is done again in place, until it is acknowledged; repeats are dropped downstream.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol, TypeVar
+
+from infra.runtime.clock import Clock
+from infra.runtime.kafka import Appender, Placed, RangeGone, TopicUnknown
+from infra.runtime.kafka_log import LogReader
+from infra.runtime.kafka_topics import TopicAdmin
+from schemas import codec, instants, projection, topics
+from schemas.errors import ContractError, DependencyError, InvariantBroken
+from schemas.fold import TurnFold
+from schemas.ids import ConversationId, TurnId
+from schemas.records import Record, TurnDispatched, TurnStarted
+from schemas.turns import LogAddress
+from stream_processors.enrichment import composing
+from stream_processors.enrichment.composing import Request, Scene
+from stream_processors.enrichment.effects import (
+    AnnounceDeleted,
+    AppendAccepted,
+    AppendQueued,
+    AppendReset,
+    Dispatch,
+    Effect,
+    EndTurn,
+    LoadContext,
+    RequestStop,
+)
+from stream_processors.enrichment.inputs import EndLost
+from stream_processors.enrichment.state import OpenTurn, State
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+_FIRST_BACKOFF_S: Final = 0.1
+_MAX_BACKOFF_S: Final = 2.0
+# A first turn in a lane: so far before its request its reader begins; clocks of two machines differ by less.
+_MARGIN_MS: Final = 60_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decided:
+    """One conversation's effects, and what must be safe before them.
+
+    Args:
+        partition: of the input, the same on all of the gate's topics.
+        state: as it was after the input; None: forgotten.
+        written: done when state and context are safe.
+    """
+
+    partition: int
+    conversation: ConversationId
+    state: State | None
+    effects: tuple[Effect, ...]
+    written: tuple["asyncio.Future[None]", ...] = ()
+
+
+class Words(Protocol):
+    """Where the texts of a turn come from."""
+
+    async def request(self, partition: int, turn: OpenTurn) -> Request:
+        """The turn's request."""
+        ...
+
+    def dispatched(self, here: Scene, partition: int, turn: OpenTurn, request: Request) -> Awaitable[TurnDispatched]:
+        """The turn for its worker, prompt and all."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Append:
+    topic: str
+    record: Record
+    partition: int | None = None
+
+
+class Hands:
+    """See the module.
+
+    Args:
+        load: asks the loader: conversation, tenant, parent.
+        on_step: told `changelog`, `logs`, `effects` as each is safe; tests kill the process there.
+    """
+
+    def __init__(
+        self,
+        *,
+        appender: Appender,
+        reader: LogReader,
+        admin: TopicAdmin,
+        clock: Clock,
+        words: Words,
+        load: Callable[[ConversationId, str | None, TurnId | None], None],
+        on_step: Callable[[str], None] = lambda _step: None,
+    ) -> None:
+        self._appender = appender
+        self._reader = reader
+        self._admin = admin
+        self._clock = clock
+        self._words = words
+        self._load = load
+        self._on_step = on_step
+
+    async def perform(self, decided: Decided) -> list[EndLost]:
+        """All effects are in Kafka; the ends of ours that the log didn't take.
+
+        First what readers of the log must see before a worker can write there, then the rest, then the reading back.
+        """
+        if decided.written:
+            await asyncio.gather(*decided.written)
+        self._on_step("changelog")
+        if decided.state is None or decided.state.log is None or not decided.effects:
+            return []
+        here = composing.scene(decided.state, decided.state.log, self._clock.wall_ms())
+        logged = [await self._logged(here, decided.partition, effect) for effect in decided.effects]
+        first = [append for append in logged if append is not None]
+        if first:
+            await self._append_all(first, here)
+            self._on_step("logs")
+        others: list[_Append] = []
+        for effect in decided.effects:
+            others += await self._other(here, decided, effect)
+        if others:
+            await self._append_all(others, here)
+        lost: list[EndLost] = []
+        for effect in decided.effects:
+            if isinstance(effect, EndTurn):
+                missed = await self._read_back(here, decided.partition, effect.turn)
+                lost += [] if missed is None else [missed]
+        self._on_step("effects")
+        return lost
+
+    async def _logged(self, here: Scene, partition: int, effect: Effect) -> _Append | None:
+        record: Record
+        match effect:
+            case AppendAccepted(turn):
+                record = composing.accepted(here, turn, await self._request(partition, turn))
+            case EndTurn(turn):
+                record = composing.ended(here, turn, await self._request(partition, turn))
+            case AppendQueued():
+                record = composing.queued(here, effect)
+            case AppendReset():
+                record = composing.reset_logged(here, effect)
+            case _:
+                return None
+        return _Append(here.log.topic, record, here.log.partition)
+
+    async def _other(self, here: Scene, decided: Decided, effect: Effect) -> list[_Append]:
+        match effect:
+            case Dispatch(turn):
+                request = await self._request(decided.partition, turn)
+                record = await self._words.dispatched(here, decided.partition, turn, request)
+                return [_Append(topics.inference_topic(record.pool).name, record)]
+            case RequestStop():
+                return [_Append(topics.CONTROL, composing.stop_requested(here, effect))]
+            case AppendReset():
+                return [_Append(topics.TURNS, composing.reset_announced(here, effect))]
+            case AnnounceDeleted(at_ms):
+                then = composing.scene(_of(decided), here.log, at_ms)
+                return [
+                    _Append(topics.CONVERSATIONS, composing.directory_deleted(then)),
+                    _Append(topics.TURNS, composing.deleted(then)),
+                ]
+            case LoadContext(parent):
+                self._load(here.conversation, here.tenant, parent)
+        return []
+
+    async def _request(self, partition: int, turn: OpenTurn) -> Request:
+        return await self._persist(lambda: self._words.request(partition, turn), f"read the request of {turn.turn}")
+
+    async def _append_all(self, appends: Sequence[_Append], here: Scene) -> list[Placed]:
+        """Enqueue in order, gather the acks; after a failure all again, in order."""
+
+        async def once() -> list[Placed]:
+            sent = [await self._appender.send(each.topic, each.record, partition=each.partition) for each in appends]
+            return await asyncio.gather(*sent)
+
+        async def with_topic() -> list[Placed]:
+            try:
+                return await once()
+            except TopicUnknown:
+                # Whoever made the conversation died before its topic was made; a retired one has a lane by now.
+                if topics.is_own_topic(here.log):
+                    await self._admin.create([topics.own_topic(here.conversation)])
+                raise
+
+        return await self._persist(with_topic, f"append to {appends[0].topic}")
+
+    async def _read_back(self, here: Scene, partition: int, turn: OpenTurn) -> EndLost | None:
+        """Fold the log as any reader would: the end that is taken is projected; without one the turn runs elsewhere."""
+        request = await self._request(partition, turn)
+
+        async def folded() -> tuple[TurnFold, int]:
+            return await self._folded(here, turn, request)
+
+        fold, highest = await self._persist(folded, f"read {here.log.topic} back")
+        if fold.ended is None:
+            return EndLost(turn=turn.turn, dispatch=highest)
+        usage = projection.usage(fold)
+        out = [_Append(topics.TURNS, projection.completed(fold, here.log))]
+        if usage is not None:
+            out.append(_Append(topics.USAGE, usage))
+        await self._append_all(out, here)
+        return None
+
+    async def _folded(self, here: Scene, turn: OpenTurn, request: Request) -> tuple[TurnFold, int]:
+        fold, highest = TurnFold(turn.turn), 0
+        start = await self._place(here.log, turn, instants.to_ms(request.request.accepted_at))
+        key = here.conversation.encode()
+        async for entry in self._reader.read(here.log.topic, here.log.partition, start):
+            if entry.key != key or entry.value is None:
+                continue
+            try:
+                record = codec.decode(entry.value)
+            except ContractError:
+                continue  # no reader takes it
+            fold.take(record, entry.offset)
+            if isinstance(record, TurnStarted) and record.turn == turn.turn:
+                highest = max(highest, record.dispatch)
+        return fold, highest
+
+    async def _place(self, address: LogAddress, turn: OpenTurn, accepted_ms: int) -> int:
+        beginning, _ = await self._reader.bounds(address.topic, address.partition)
+        if turn.place is not None:
+            return max(turn.place, beginning)
+        if topics.is_own_topic(address):
+            return beginning
+        return await self._reader.offset_at(address.topic, address.partition, accepted_ms - _MARGIN_MS)
+
+    async def _persist(self, attempt: Callable[[], Awaitable[T]], what: str) -> T:
+        """Try until it works: Kafka being away is no reason to lose an effect."""
+        backoff_s = _FIRST_BACKOFF_S
+        while True:
+            try:
+                return await attempt()
+            except RangeGone:
+                await asyncio.sleep(backoff_s)  # cut off between two requests: the new beginning is looked up again
+            except DependencyError as error:
+                log.warning("%s: %s; trying again", what, error)
+                await asyncio.sleep(backoff_s)
+            backoff_s = min(2 * backoff_s, _MAX_BACKOFF_S)
+
+
+def _of(decided: Decided) -> State:
+    if decided.state is None:
+        raise InvariantBroken("a forgotten conversation has effects")
+    return decided.state
