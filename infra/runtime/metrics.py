@@ -87,6 +87,10 @@ METRICS: Final[Mapping[str, Metric]] = {
             "since the last commit while records wait, against the last record",
             ("group", "topic", "partition"),
         ),
+        Metric("parley_http_requests_total", Kind.COUNTER, "requests answered", ("route", "method", "status")),
+        Metric("parley_http_seconds", Kind.HISTOGRAM, "from a request's head to its answer's end", ("route",), _WIDE_S),
+        Metric("parley_http_open", Kind.GAUGE, "requests being answered, streams among them"),
+        Metric("parley_spare_topics", Kind.GAUGE, "own topics ready for conversations to come"),
         Metric("parley_build_info", Kind.GAUGE, "1, labelled with what runs", ("version", "python", "role")),
     )
 }

@@ -191,10 +191,14 @@ class _Life:
         return web.Response(body=self._metrics.exposition(), headers={"Content-Type": CONTENT_TYPE})
 
 
-async def listen(runner: web.AppRunner, host: str, port: int) -> int:
-    """Listen with a set-up runner and return the port. Raises SettingsError when it is taken or not ours."""
+async def listen(runner: web.AppRunner, host: str, port: int, *, is_shared: bool = False) -> int:
+    """Listen with a set-up runner and return the port. Raises SettingsError when it is taken or not ours.
+
+    Args:
+        is_shared: other processes may listen on the same port: the kernel spreads connections over them.
+    """
     try:
-        await web.TCPSite(runner, host, port).start()
+        await web.TCPSite(runner, host, port, reuse_port=is_shared or None).start()
     except OSError as error:
         raise SettingsError(f"can't listen on {host}:{port}: {error.strerror or error}; choose another port") from error
     return int(runner.addresses[0][1])

@@ -16,6 +16,11 @@ def bearer(header: str | None) -> str:
     return credential.strip()
 
 
+def is_key(text: str) -> bool:
+    """True for a text in the form of our keys: others can be refused without asking anybody."""
+    return identity.key_id_of(text) is not None
+
+
 def principal_of(key: str, keys: Mapping[str, KeyChanged]) -> Principal | None:
     """Whose key it is; None when nobody's, which may only mean that the directory is behind.
 

@@ -112,7 +112,7 @@ class Acceptance:
         if admission.made is not None:
             await self.change(admission.made)
         await self._outgoing.accept(admission.requested)
-        log.info("accepted")
+        log.info("accepted", extra={"turn": admission.turn, "conversation": admission.conversation})
 
     def drop(self, admission: Admission) -> None:
         """The turn is not to be: nothing of it was made durable."""
