@@ -1,4 +1,4 @@
-"""The sections of `parley.toml`: what isn't here is refused by name. tests/house/test_docs.py compares it with the code."""
+"""The sections of `parley.toml`: what isn't here is refused by name (compared with the code by tests/house)."""
 
 from typing import Final
 

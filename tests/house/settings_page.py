@@ -17,9 +17,9 @@ HEAD: Final = """\
 # Settings
 
 Every setting of every section, as the code declares it (`make docs` writes this page). A key stands in `parley.toml`
-under its `[section]` and is also the environment's `PARLEY_SECTION_KEY`; of a secret `PARLEY_SECTION_KEY_FILE` may name a
-file that holds it. A command's option beats the environment, that beats the file, that beats the default. All faults are
-told at once, one line each; a name that nobody knows is refused. `--config` or `PARLEY_CONFIG` names the file.
+under its `[section]` and is also the environment's `PARLEY_SECTION_KEY`; of a secret `PARLEY_SECTION_KEY_FILE` may name
+a file that holds it. A command's option beats the environment, that beats the file, that beats the default. All faults
+are told at once, one line each; a name that nobody knows is refused. `--config` or `PARLEY_CONFIG` names the file.
 """
 
 
