@@ -48,11 +48,11 @@ def test_a_push_raises_the_version_and_a_broken_one_leaves_it(
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("rules = 3", "rules must be tables"),
-        ("[[rules]]\nrule = 'a'\ntext = ['x']", "text is unknown; did you mean texts?"),
-        ("colour = 1", "colour is unknown"),
-        ("sentence = 1", "sentence must be a text"),
-        ("name = 'No Name'", "give one by --name"),
+        ("rules = 3", "rules: must be tables"),
+        ("[[rules]]\nrule = 'a'\ntext = ['x']", "text: unknown; did you mean texts?"),
+        ("colour = 1", "colour: unknown"),
+        ("sentence = 1", "sentence: must be a text"),
+        ("policy = 'No Name'", "is not a name"),
         ("[[rules", "is not TOML"),
         ("[[rules]]\nrule = 'a'\ntexts = []", "no texts"),
     ],
