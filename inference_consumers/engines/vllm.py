@@ -71,6 +71,8 @@ class VllmEngine:
         if room < 1:
             raise ContextTooLarge(f"the prompt has {len(ids)} tokens, the model reads {self._max_model_len}")
         room = room if request.max_tokens is None else min(room, request.max_tokens)
+        if self._llm is None:
+            raise EngineDead("the engine is not running")
         text = AnswerText(self._files.token_bytes, request.stop, room)
         started = False
         # Closed on every way out: leaving vLLM's iterator open would leave its request running.
@@ -107,8 +109,6 @@ class VllmEngine:
         from vllm.sampling_params import RequestOutputKind
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
-        if self._llm is None:
-            raise EngineDead("the engine is not running")
         sampling = SamplingParams(
             max_tokens=room,
             temperature=request.temperature,

@@ -9,7 +9,7 @@ _STOPS = st.lists(st.text(alphabet="ab", min_size=1, max_size=5), max_size=3)
 
 def _cut_at(stops: list[str], pieces: list[str]) -> tuple[int | None, list[int]]:
     matcher = StopMatcher(stops)
-    safe = []
+    safe: list[int] = []
     for piece in pieces:
         cut = matcher.push(piece)
         if cut is not None:
