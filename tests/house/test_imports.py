@@ -17,6 +17,11 @@ PURE_ROOMS = (
     "delivery.hub",
 )
 PURE_MODULES = ("inference_consumers.intake.ledger",)
+# Modules of these rooms that act: they carry effects out or hold a connection. What decides imports none of them.
+SHELLS: dict[str, tuple[str, ...]] = {
+    "stream_processors.moderation": (),
+    "stream_processors.enrichment": (),
+}
 IMPURE = frozenset({"asyncio", "time", "random", "os", "socket", "threading", "subprocess", "secrets", "logging"})
 
 # Libraries that one place alone may know, and why.
@@ -94,21 +99,45 @@ def test_schemas_know_nothing() -> None:
     assert not found, _faults(found)
 
 
-def test_pure_rooms_are_pure() -> None:
-    """Pure rooms and ports know the standard library without time, chance and I/O, `schemas` and their own room."""
+def _shells() -> set[str]:
+    return {f"{room}.{name}" for room, names in SHELLS.items() for name in names}
+
+
+def _deciding() -> list[tuple[Module, tuple[str, ...]]]:
+    """Every module that must be pure, and the rooms it may know beside `schemas`."""
     found = []
     for module in _each(*SERVICES):
         room = next((room for room in PURE_ROOMS if _within(module.name, room)), None)
-        if room is None and module.name not in PURE_MODULES and module.file != "port.py":
-            continue
-        own = room or module.room
+        is_named = module.name in PURE_MODULES or module.file == "port.py"
+        if module.name not in _shells() and (room is not None or is_named):
+            found.append((module, (room,) if room is not None else (module.room,)))
+    return found
+
+
+def test_what_decides_is_pure() -> None:
+    """Pure modules and ports know the standard library without time, chance and I/O, `schemas`, and pure rooms."""
+    found = []
+    for module, own in _deciding():
+        # Pure rooms of one package may share what they decide with.
+        rooms = (*own, *(room for room in PURE_ROOMS if room.startswith(f"{module.package}.")))
         for each in module.imports:
-            allowed = (
-                each.top == "schemas" or _within(each.name, own) or (each.top in STANDARD and each.top not in IMPURE)
-            )
-            if not allowed:
-                found.append((module, each.line, f"a pure room imports {each.name}"))
+            shell = each.name in _shells()
+            ours = each.top == "schemas" or (_within(each.name, *rooms) and not shell)
+            shared = module.package == "inference_consumers" and _within(each.name, SHARED_SCREEN) and not shell
+            if not (ours or shared or (each.top in STANDARD and each.top not in IMPURE)):
+                found.append((module, each.line, f"a pure module imports {each.name}"))
     assert not found, _faults(found)
+
+
+def test_shells_are_there_and_act() -> None:
+    """The table of shells names modules that exist and do need what a pure one may not have."""
+    for name in sorted(_shells()):
+        assert name in MODULES, name
+        acts = any(
+            each.top in IMPURE or (each.top not in STANDARD and each.top != "schemas" and each.top not in SERVICES)
+            for each in MODULES[name].imports
+        ) or any(each.name in _shells() for each in MODULES[name].imports)
+        assert acts, f"{name} could be pure"
 
 
 def test_services_meet_in_schemas() -> None:
