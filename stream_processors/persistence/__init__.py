@@ -1,0 +1,1 @@
+"""Persistence: copies turns and conversations from Kafka into Cassandra, so that they outlive their topics."""
