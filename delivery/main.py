@@ -8,9 +8,11 @@ from delivery.access.keyring import Keyring
 from delivery.directory.directory import Directory
 from delivery.directory.refreshing import Refreshing
 from delivery.history.past import Past
-from delivery.hub.hub import Hub
+from delivery.hub.hub import Hub, Words
 from delivery.node import DirectoryFeed, KeyFeed, Node
+from delivery.protocol import events
 from delivery.protocol.dialogue import Bounds, Dialogue
+from delivery.protocol.events import LogEvent
 from delivery.protocol.positions import Seal
 from delivery.relay.http_relay import HttpRelay
 from delivery.settings import DeliverySettings, InternalSettings
@@ -83,7 +85,7 @@ def build(
         node.has_store = is_there
 
     streams = Streams(
-        hub=Hub(seal, _unreadable),
+        hub=Hub(Words(read=events.read, position=seal.write, event=LogEvent), _unreadable),
         past=Past(
             ranges,
             turn_store,

@@ -111,9 +111,9 @@ class Streams:
 
     def lost(self, address: LogAddress) -> None:
         """The tail can't go on in this log: its readers come back and find the right place."""
-        for subscription in self._hub.close(address):
-            _, dialogue = self._where.get(subscription, (address, None))
-            if dialogue is not None:
+        lost = set(self._hub.close(address))
+        for subscription, (_, dialogue) in list(self._where.items()):
+            if subscription in lost:
                 dialogue.log_lost(subscription)
         self.flush()
 

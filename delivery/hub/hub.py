@@ -5,17 +5,14 @@ log too: stored and unstored turns of one conversation stand in two logs.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from delivery.hub.lane_memory import LaneMemory
-from delivery.protocol import events
-from delivery.protocol.events import LogEvent, Logged
-from delivery.protocol.positions import Seal
-from delivery.protocol.subscription import Subscription
 from schemas.errors import ContractError
 from schemas.fold import ConversationFold
-from schemas.ids import ConversationId
-from schemas.records import MovedLogged, ResetLogged, TurnAccepted
+from schemas.ids import ConversationId, TurnId
+from schemas.records import MovedLogged, Record, ResetLogged, TurnAccepted
 from schemas.turns import LogAddress
 
 OnUnreadable = Callable[[LogAddress, int, ContractError], None]
@@ -37,6 +34,48 @@ class Read(Protocol):
         """The record's bytes."""
 
 
+class Logged(Protocol):
+    """A record as it was decoded."""
+
+    @property
+    def offset(self) -> int:
+        """Its place in the log."""
+
+    @property
+    def record(self) -> Record:
+        """For the rule."""
+
+
+class Reader(Protocol):
+    """Who reads a conversation, or one turn of it."""
+
+    @property
+    def conversation(self) -> ConversationId:
+        """Which."""
+
+    @property
+    def turn(self) -> TurnId | None:
+        """None = the whole conversation."""
+
+    def offer(self, item: Any) -> None:
+        """The next event that all share; for a turn's reader the next record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """How records become what readers get; the protocol's own functions.
+
+    Args:
+        read: decodes a record; None for what readers ignore. Raises ContractError.
+        position: the position behind a record.
+        event: what all readers of the conversation share.
+    """
+
+    read: Callable[[int, bytes], Logged | None]
+    position: Callable[[LogAddress, int, ConversationFold, ConversationId], str]
+    event: Callable[[Any, ConversationId, str], object]
+
+
 class Channel:
     """One conversation in one log, with its readers.
 
@@ -46,7 +85,7 @@ class Channel:
 
     __slots__ = (
         "_parked",
-        "_seal",
+        "_words",
         "begun_at",
         "conversation",
         "fold",
@@ -56,15 +95,15 @@ class Channel:
         "whole_readers",
     )
 
-    def __init__(self, log: LogAddress, conversation: ConversationId, seal: Seal) -> None:
+    def __init__(self, log: LogAddress, conversation: ConversationId, words: Words) -> None:
         self.log = log
         self.conversation = conversation
         self.fold: ConversationFold | None = None
         self.offset = self.begun_at = -1
-        self.whole_readers: list[Subscription] = []
-        self.turn_readers: list[Subscription] = []
+        self.whole_readers: list[Reader] = []
+        self.turn_readers: list[Reader] = []
         self._parked: list[Logged] = []
-        self._seal = seal
+        self._words = words
 
     @property
     def is_idle(self) -> bool:
@@ -76,10 +115,6 @@ class Channel:
         if not self.whole_readers:
             self.fold = None
             self._parked.clear()
-
-    def position(self, offset: int, fold: ConversationFold) -> str:
-        """A position of a reader of the whole conversation."""
-        return self._seal.write(self.log, offset, fold, self.conversation)
 
     def begin(self, fold: ConversationFold, offset: int) -> None:
         """The state behind `offset` is known; what waited behind it is handed on. Only the first call counts.
@@ -113,7 +148,8 @@ class Channel:
         self.offset = logged.offset
         if not fold.take(logged.record):
             return
-        event = LogEvent(logged, self.conversation, self.position(logged.offset, fold))
+        position = self._words.position(self.log, logged.offset, fold, self.conversation)
+        event = self._words.event(logged, self.conversation, position)
         readers = self.whole_readers
         # A reader may leave while it is fed (its log moved, its turn ended).
         for reader in readers if len(readers) == 1 else list(readers):
@@ -141,12 +177,12 @@ class Hub:
     """All that is read on this node.
 
     Args:
-        seal: makes positions.
+        words: make what readers get.
         on_unreadable: told of a record that is none, which every reader then misses alike.
     """
 
-    def __init__(self, seal: Seal, on_unreadable: OnUnreadable) -> None:
-        self._seal = seal
+    def __init__(self, words: Words, on_unreadable: OnUnreadable) -> None:
+        self._words = words
         self._on_unreadable = on_unreadable
         self._logs: dict[LogAddress, TailedLog] = {}
 
@@ -160,33 +196,33 @@ class Hub:
         self._logs[address] = log
         return log
 
-    def close(self, address: LogAddress) -> tuple[Subscription, ...]:
+    def close(self, address: LogAddress) -> tuple[Reader, ...]:
         """The log isn't tailed any more; returns who read it."""
         log = self._logs.pop(address, None)
         if log is None:
             return ()
         return tuple(each for channel in log.channels.values() for each in _readers(channel))
 
-    def join(self, log: TailedLog, subscription: Subscription) -> Channel:
-        """Everything behind the log's present offset reaches the subscription from now on."""
-        key = subscription.conversation.encode()
+    def join(self, log: TailedLog, reader: Reader) -> Channel:
+        """Everything behind the log's present offset reaches the reader from now on."""
+        key = reader.conversation.encode()
         channel = log.channels.get(key)
         if channel is None:
-            channel = log.channels[key] = Channel(log.address, subscription.conversation, self._seal)
-        (channel.whole_readers if subscription.turn is None else channel.turn_readers).append(subscription)
+            channel = log.channels[key] = Channel(log.address, reader.conversation, self._words)
+        (channel.whole_readers if reader.turn is None else channel.turn_readers).append(reader)
         return channel
 
-    def leave(self, address: LogAddress, subscription: Subscription) -> bool:
+    def leave(self, address: LogAddress, reader: Reader) -> bool:
         """Nothing reaches it any more; True when nobody reads the log now. Idempotent."""
         log = self._logs.get(address)
         if log is None:
             return False
-        key = subscription.conversation.encode()
+        key = reader.conversation.encode()
         channel = log.channels.get(key)
         if channel is not None:
             for readers in (channel.whole_readers, channel.turn_readers):
-                if subscription in readers:
-                    readers.remove(subscription)
+                if reader in readers:
+                    readers.remove(reader)
             channel.rest()
             if channel.is_idle:
                 del log.channels[key]
@@ -214,7 +250,7 @@ class Hub:
 
     def _feed(self, channel: Channel, offset: int, value: bytes) -> None:
         try:
-            logged = events.read(offset, value)
+            logged = self._words.read(offset, value)
         except ContractError as error:
             self._on_unreadable(channel.log, offset, error)
             return
@@ -222,5 +258,5 @@ class Hub:
             channel.take(logged)
 
 
-def _readers(channel: Channel) -> Iterable[Subscription]:
+def _readers(channel: Channel) -> Iterable[Reader]:
     return (*channel.whole_readers, *channel.turn_readers)
