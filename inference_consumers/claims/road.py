@@ -34,9 +34,9 @@ async def walk(
                 step = procedure.read()
             case AppendClaim(record):
                 try:
-                    future = await log.send(address, record)
+                    ack = await log.send(address, record)
                     on_claim(record)
-                    step = procedure.appended(await future)
+                    step = procedure.appended(await ack)
                 except DependencyError:
                     step = procedure.append_failed()
             case _:

@@ -20,14 +20,14 @@ log = logging.getLogger(__name__)
 
 
 class PoliciesInForce:
-    """See `generating.port.Screens`. Empty until `policy.rules` is read: nobody screens before that."""
+    """See `generating.tools.Screens`. Empty until `policy.rules` is read: nobody screens before that."""
 
     def __init__(self) -> None:
         self._set = PolicySet()
         self._screens: weakref.WeakSet[Screen] = weakref.WeakSet()
 
     def screen(self, tenant: str, tier: str, released: str) -> Screen:
-        """See `generating.port.Screens.screen`."""
+        """See `generating.tools.Screens.screen`."""
         screen = Screen(self._set, Stage.OUTPUT, tenant, tier)
         if released:
             screen.resume(released)

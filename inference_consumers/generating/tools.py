@@ -2,12 +2,21 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from inference_consumers.engines.port import Engine, Started
-from inference_consumers.generating.port import Screens
 from inference_consumers.publishing.port import Outlet, TurnLog
 from inference_consumers.scheduling.entry import Entry
 from schemas.fold import TurnFold
+from stream_processors.moderation.screen import Screen
+
+
+class Screens(Protocol):
+    """Makes output screens."""
+
+    def screen(self, tenant: str, tier: str, released: str) -> Screen:
+        """A screen that stands behind released text. It follows new policy versions until it is dropped."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

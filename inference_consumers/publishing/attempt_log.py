@@ -75,11 +75,11 @@ class AttemptLog:
     async def _send(self) -> None:
         while self._queue and not self.is_lost:
             try:
-                future = await self._log.send(self._address, self._queue.popleft())
+                ack = await self._log.send(self._address, self._queue.popleft())
             except DependencyError:
                 self._lose()
             else:
-                future.add_done_callback(self._acked)
+                ack.add_done_callback(self._acked)
         self._sender = None
 
     def _acked(self, future: "asyncio.Future[int]") -> None:

@@ -1,12 +1,23 @@
 """What a turn's course asks of Kafka: its conversation log, and the topics that everybody else reads."""
 
-import asyncio
-from collections.abc import AsyncIterator
-from typing import Protocol
+from collections.abc import AsyncIterator, Callable, Generator
+from typing import Any, Protocol
 
 from schemas.ids import ConversationId, TurnId
 from schemas.records import Record, TurnDispatched
 from schemas.turns import LogAddress
+
+
+class Ack(Protocol):
+    """What becomes of an append: its offset, or an error that says nobody knows whether it landed. A future is one."""
+
+    def __await__(self) -> Generator[Any, None, int]:
+        """The offset. Raises KafkaUnavailable."""
+        ...
+
+    def add_done_callback(self, told: Callable[[Any], object], /) -> None:
+        """Call `told` with this, once it is decided."""
+        ...
 
 
 class TurnLog(Protocol):
@@ -30,8 +41,8 @@ class TurnLog(Protocol):
         """
         ...
 
-    async def send(self, log: LogAddress, record: Record) -> "asyncio.Future[int]":
-        """Enqueue; the future is the record's offset, or says by an error that nobody knows whether it landed."""
+    async def send(self, log: LogAddress, record: Record) -> Ack:
+        """Enqueue the record behind all that was sent to this log before. Raises KafkaUnavailable."""
         ...
 
 
