@@ -165,13 +165,15 @@ class ServicePart:
 
 
 def _last_words(tail: str) -> str:
-    """The last line of a log: its message, if it is one of our JSON lines."""
+    """The last line of a log: its message and error, if it is one of our JSON lines."""
     line = tail.splitlines()[-1]
     try:
         told = codec.parse(line)
     except ContractError:
         return line
-    return str(told.get("message", line)) if isinstance(told, dict) else line
+    if not isinstance(told, dict):
+        return line
+    return ": ".join(str(told[key]) for key in ("message", "error") if key in told) or line
 
 
 class Watched:
