@@ -140,9 +140,7 @@ class GateApp:
         self.gate.on_ready = self._ready
         # One agent on one topic object: inputs of a partition's three topics never run side by side.
         names = [kafka.named(name) for name in INPUTS]
-        channel = self.app.topic(
-            *names, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw", internal=True
-        )
+        channel = self.app.topic(*names, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
         self.app.agent(channel, name="gate", concurrency=1)(self._run)
         self.app.on_partitions_revoked.connect(self._revoked, weak=False)
 

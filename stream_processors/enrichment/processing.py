@@ -46,7 +46,7 @@ from stream_processors.enrichment.prompt import Prompt
 from stream_processors.enrichment.requests import NotAtHand, Requests
 from stream_processors.enrichment.settings import BandSettings
 from stream_processors.enrichment.state import OpenTurn, State
-from stream_processors.enrichment.state_codec import pack, unpack
+from stream_processors.enrichment.state_codec import has_open_turns, pack, unpack
 from stream_processors.enrichment.waiting import QueueGauges
 
 log = logging.getLogger(__name__)
@@ -132,6 +132,7 @@ class Gate:
         self._is_broken = False
         self._turn_s: float | None = None
         self.persisted: dict[int, int] = {}
+        self.acknowledged: dict[tuple[str, int], int] = {}
 
     # --- partitions come and go ---------------------------------------------------------------------------------------
 
@@ -161,8 +162,10 @@ class Gate:
         self._agendas[partition] = agenda
         self._states_table.opened(partition, ends[0], effective)
         self._contexts.opened(partition, ends[1], effective)
-        for key, _ in self._states_table.stamps(partition):
-            self._gauges.moved(partition, None, self._read_state(partition, ConversationId(key.decode())))
+        for key in [key for key, _ in self._states_table.stamps(partition)]:
+            raw = self._states_table.read(partition, key)
+            if raw is not None and has_open_turns(raw):
+                self._gauges.moved(partition, None, unpack(ConversationId(key.decode()), raw))
 
     def closed(self) -> None:
         """No partition is ours until `opened` says so."""
@@ -171,6 +174,7 @@ class Gate:
             self._contexts.closed(partition)
             self._gauges.closed(partition)
         self._agendas.clear()
+        self.acknowledged.clear()
         self._states.clear()
         self._entries.clear()
         self._prompts.clear()
@@ -185,6 +189,8 @@ class Gate:
         """The input's state is written and its effects are on their way. Never raises; a bug ends the process."""
         try:
             await self._room.wait()
+            if taken.partition not in self._agendas:
+                return  # it went to somebody else meanwhile, who reads this input again
             self._order.begin((taken.topic, taken.partition), taken)
             if len(self._order) >= _IN_FLIGHT:
                 self._room.clear()
@@ -259,7 +265,7 @@ class Gate:
     ) -> Decided | None:
         before = self._read_state(partition, conversation)
         ended = self._entry(partition, before, record) if isinstance(record, TurnCompleted) else None
-        outcome = reduce(conversation, before, given, self._facts(partition, before, conversation, ended))
+        outcome = reduce(conversation, before, given, self._facts(partition, ended))
         written: list[asyncio.Future[None]] = []
         for effect in outcome.effects:
             match effect:
@@ -314,9 +320,7 @@ class Gate:
             due_ms=due_ms,
         )
 
-    def _facts(
-        self, partition: int, before: State | None, conversation: ConversationId, ended: ContextEntry | None
-    ) -> Facts:
+    def _facts(self, partition: int, ended: ContextEntry | None) -> Facts:
         now_ms = self._clock.wall_ms()
         fleet = self._fleet.at(now_ms)
 
@@ -468,6 +472,7 @@ class Gate:
             return
         for each in self._order.done((taken.topic, taken.partition), taken):
             each.ack()
+            self.acknowledged[each.topic, each.partition] = each.offset
         if len(self._order) < _IN_FLIGHT:
             self._room.set()
 

@@ -70,6 +70,11 @@ def unpack(conversation: ConversationId, raw: bytes) -> State:
     )
 
 
+def has_open_turns(raw: bytes) -> bool:
+    """Whether the state in these bytes has any, without making it."""
+    return bool(codec.parse(raw)[11])
+
+
 def _own(turn: TurnId | None) -> str | None:
     return None if turn is None else turn[_OWN:]
 

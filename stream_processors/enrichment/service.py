@@ -1,0 +1,266 @@
+"""The enrichment service, built by hand: what `parley run enrichment` runs."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from aiohttp import web
+
+from infra.runtime.cassandra import CassandraSettings, Store
+from infra.runtime.clock import SYSTEM
+from infra.runtime.kafka import Appender, KafkaSettings, Placed
+from infra.runtime.kafka_log import LogReader
+from infra.runtime.kafka_topics import TopicAdmin
+from infra.runtime.metrics import Metrics
+from infra.runtime.service import Readiness, ServiceSettings, serve
+from infra.runtime.settings import SettingsSource
+from infra.runtime.turn_store import TurnStore
+from schemas import topics
+from schemas.errors import DependencyError, InvariantBroken
+from stream_processors.enrichment.app import GENERATION_HEADER, GateApp, RecoveredTable, RocksStore
+from stream_processors.enrichment.changelog import Changelog
+from stream_processors.enrichment.counting import Measures
+from stream_processors.enrichment.facts import Limits
+from stream_processors.enrichment.fleet_view import FleetView
+from stream_processors.enrichment.hands import Hands
+from stream_processors.enrichment.loader import Loader
+from stream_processors.enrichment.processing import Gate, Taken
+from stream_processors.enrichment.requests import Requests
+from stream_processors.enrichment.settings import BandSettings, EnrichmentSettings, InstructionSettings
+from stream_processors.enrichment.ticks import Looks, Ticks
+from stream_processors.enrichment.waiting import QueueGauges
+
+log = logging.getLogger(__name__)
+
+ROLE: Final = "enrichment"
+_BACKOFF_S: Final = 1.0
+
+
+async def run(source: SettingsSource) -> None:
+    """Run until SIGTERM or SIGINT. Raises SettingsError for wrong settings, InvariantBroken for a bug."""
+    common = source.read(ServiceSettings, "service")
+    metrics = Metrics(ROLE)
+    service = EnrichmentService(
+        kafka=source.read(KafkaSettings, "kafka"),
+        cassandra=source.read(CassandraSettings, "cassandra"),
+        settings=source.read(EnrichmentSettings, "enrichment"),
+        bands=dict(source.read_table(BandSettings, "band")),
+        instructions={
+            tenant: each.text for tenant, each in source.read_table(InstructionSettings, "instructions").items()
+        },
+        metrics=metrics,
+    )
+    await serve(
+        service,
+        role=ROLE,
+        host=common.host,
+        metrics_port=common.metrics_port,
+        drain_s=common.drain_s,
+        metrics=metrics,
+    )
+
+
+class EnrichmentService:
+    """Gate, loader, clock and the faust app that feeds them.
+
+    Args:
+        on_step: see `Hands`.
+    """
+
+    def __init__(
+        self,
+        *,
+        kafka: KafkaSettings,
+        cassandra: CassandraSettings,
+        settings: EnrichmentSettings,
+        bands: dict[str, BandSettings],
+        instructions: dict[str, str],
+        metrics: Metrics,
+        on_step: Callable[[str], None] = lambda _step: None,
+    ) -> None:
+        self._kafka = kafka
+        self._settings = settings
+        self._bands = bands
+        self._instructions = instructions
+        self._metrics = metrics
+        self._on_step = on_step
+        self._appender = Appender(kafka, ROLE)
+        self._reader = LogReader(kafka, ROLE)
+        self._admin = TopicAdmin(kafka, ROLE)
+        self._store = Store(cassandra)
+        self._fleet = FleetView(kafka, ROLE)
+        self._measures = Measures()
+        self._broken: asyncio.Future[None] | None = None
+        self._app: GateApp | None = None
+        self._gate: Gate | None = None
+        self._loader: Loader | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def routes(self) -> Sequence[web.AbstractRouteDef]:
+        """None of its own."""
+        return ()
+
+    async def start(self) -> None:
+        """Wait for Kafka, then join the group. The store may be away."""
+        self._broken = asyncio.get_running_loop().create_future()
+        await self._until_kafka_answers()
+        app = self._app = GateApp(
+            self._kafka,
+            self._settings,
+            take=self._take,
+            on_opened=self._opened,
+            on_closed=self._closed,
+            on_broken=self._on_broken,
+        )
+        states = self._changelog(topics.GATE_CHANGELOG, app.gate)
+        contexts = self._changelog(topics.CONTEXT_CHANGELOG, app.context)
+        gate = self._gate = Gate(
+            states=states,
+            contexts=contexts,
+            requests=Requests(self._reader),
+            measures=self._measures,
+            fleet=self._fleet,
+            appender=self._appender,
+            clock=SYSTEM,
+            limits=Limits(waiting=self._settings.max_waiting, remember_ms=int(self._settings.forget_after_s * 1000)),
+            bands=self._bands,
+            instructions=self._instructions,
+            answer_tokens=self._settings.answer_tokens,
+            gauges=QueueGauges(self._metrics),
+            on_broken=self._on_broken,
+        )
+        loader = self._loader = Loader(
+            TurnStore(self._store), self._appender, SYSTEM.wall_ms, self._settings.context_turns
+        )
+        gate.hands = Hands(
+            appender=self._appender,
+            reader=self._reader,
+            admin=self._admin,
+            clock=SYSTEM,
+            words=gate,
+            load=loader.want,
+            on_step=self._on_step,
+        )
+        await app.start()
+        looks = Looks(
+            gate, {topics.GATE_CHANGELOG: states, topics.CONTEXT_CHANGELOG: contexts}, self._reader, self._kafka
+        )
+        ticks = Ticks(gate, self._appender, SYSTEM)
+        self._tasks += [
+            asyncio.create_task(ticks.run(), name="ticks"),
+            asyncio.create_task(looks.run(), name="looks"),
+            asyncio.create_task(self._watch_commits(), name="commits"),
+        ]
+        for task in self._tasks:
+            task.add_done_callback(self._on_task_done)
+
+    async def _take(self, taken: Taken) -> None:
+        await self._built.take(taken)
+
+    def _opened(self, partition: int, generation: int, ends: tuple[int, int]) -> None:
+        self._built.opened(partition, generation=generation, ends=ends)
+
+    def _closed(self) -> None:
+        self._built.closed()
+
+    @property
+    def _built(self) -> Gate:
+        if self._gate is None:
+            raise InvariantBroken("an input came before the gate was built")
+        return self._gate
+
+    async def watch(self) -> None:
+        """Returns never; raises what the service can't go on from."""
+        if self._broken is not None:
+            await asyncio.shield(self._broken)
+
+    async def drain(self) -> None:
+        """Leave the group: what was taken in is finished and acknowledged first."""
+        for task in self._tasks:
+            task.remove_done_callback(self._on_task_done)
+            task.cancel()
+        app, self._app = self._app, None
+        if app is not None:
+            await app.stop(is_broken=False)
+
+    async def stop(self) -> None:
+        """Let go of everything."""
+        for task in self._tasks:
+            task.remove_done_callback(self._on_task_done)
+            task.cancel()
+        app, self._app = self._app, None
+        if app is not None:
+            await app.stop(is_broken=True)
+        if self._loader is not None:
+            await self._loader.stop()
+        await self._fleet.stop()
+        await self._appender.stop()
+        await self._reader.stop()
+        await self._admin.stop()
+        await self._store.stop()
+
+    def readiness(self) -> Readiness:
+        """Ready when the group gave us our part and it is recovered; another process may hold all of it."""
+        degraded = []
+        if self._loader is not None and self._loader.is_away:
+            degraded.append("cassandra: conversations that were forgotten wait")
+        if not self._fleet.is_live:
+            degraded.append("kafka: the fleet isn't followed")
+        is_joined = self._app is not None and not self._app.app.rebalancing
+        return Readiness(ok=is_joined, degraded=tuple(degraded))
+
+    async def _until_kafka_answers(self) -> None:
+        rows = [*topics.TOPICS.values(), topics.inference_topic(topics.CLOSING_POOL)]
+        while True:
+            try:
+                await self._admin.apply(rows)
+                await self._appender.start()
+                await self._reader.start()
+                await self._fleet.start()
+            except DependencyError as error:
+                log.warning("waiting for Kafka: %s", error)
+                await asyncio.sleep(_BACKOFF_S)
+            else:
+                break
+        await self._store.start()
+        for deployment in self._fleet.deployments:
+            await self._measures.ready(deployment)
+
+    def _changelog(self, topic: str, table: RecoveredTable) -> Changelog:
+        async def send(partition: int, key: bytes, value: bytes | None, generation: int) -> "asyncio.Future[Placed]":
+            headers = ((GENERATION_HEADER, str(generation).encode()),) if value is None else ()
+            return await self._appender.send_bytes(topic, value, key=key, partition=partition, headers=headers)
+
+        changelog = Changelog(topic, send, RocksStore(table), self._on_broken)
+        table.changelog = changelog
+        return changelog
+
+    async def _watch_commits(self) -> None:
+        """`parley_commit_age_seconds`: how long an input has been finished and not committed, by partition."""
+        gauge = self._metrics.gauge("parley_commit_age_seconds")
+        group = self._kafka.named("parley-enrichment")
+        since: dict[tuple[str, int], tuple[int, float]] = {}
+        while True:
+            await asyncio.sleep(1.0)
+            now_s = SYSTEM.monotonic_s()
+            committed = {} if self._app is None else self._app.committed()
+            for place, offset in self._built.acknowledged.items():
+                behind = committed.get(place, 0) <= offset
+                first = since.get(place)
+                if not behind:
+                    since.pop(place, None)
+                elif first is None:
+                    since[place] = (offset, now_s)
+                age_s = now_s - since[place][1] if place in since else 0.0
+                gauge.labels(group, place[0], str(place[1])).set(age_s)
+
+    def _on_broken(self, error: BaseException) -> None:
+        log.error("the gate stops before it acknowledges anything more", exc_info=error)
+        if self._broken is not None and not self._broken.done():
+            self._broken.set_exception(error)
+
+    def _on_task_done(self, task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and task.exception() is not None:
+            self._on_broken(task.exception() or InvariantBroken(f"{task.get_name()} ended"))

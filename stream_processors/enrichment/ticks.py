@@ -1,0 +1,111 @@
+"""What happens by the clock around the gate: a tick a second for each owned partition, and looks at others' progress."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+from aiokafka.structs import TopicPartition
+
+from infra.runtime.clock import Clock
+from infra.runtime.kafka import Appender, KafkaSettings, RangeGone
+from infra.runtime.kafka_log import LogReader
+from schemas import instants, topics
+from schemas.errors import DependencyError
+from schemas.records import ClockTicked
+from stream_processors.enrichment.changelog import Changelog
+from stream_processors.enrichment.processing import Gate
+from stream_processors.enrichment.reading import CLOCK_KEY
+
+log = logging.getLogger(__name__)
+
+_TICK_S: Final = 1.0
+# 60 s: sixty looks within the hour for which compaction leaves a zombie's record beside ours.
+_LOOK_S: Final = 60.0
+_PERSISTENCE: Final = "parley-persistence"
+
+
+class Ticks:
+    """Appends ClockTicked to `chat.control` for each partition that the gate owns: time as an input."""
+
+    def __init__(self, gate: Gate, appender: Appender, clock: Clock) -> None:
+        self._gate = gate
+        self._appender = appender
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Once a second, until cancelled."""
+        while True:
+            now_ms = self._clock.wall_ms()
+            for partition in self._gate.partitions:
+                record = ClockTicked(id=f"tick.{partition}.{now_ms}", at=instants.from_ms(now_ms))
+                try:
+                    async with asyncio.timeout(_TICK_S):
+                        await self._appender.send(topics.CONTROL, record, partition=partition, key=CLOCK_KEY)
+                except (DependencyError, TimeoutError) as error:
+                    log.debug("no tick: %s", error)  # the next one does as well
+            await asyncio.sleep(_TICK_S)
+
+
+class Looks:
+    """Once a minute: has a zombie written into our changelogs, and how far is persistence.
+
+    Args:
+        changelogs: by topic without the prefix.
+    """
+
+    def __init__(
+        self, gate: Gate, changelogs: dict[str, Changelog], reader: LogReader, settings: KafkaSettings
+    ) -> None:
+        self._gate = gate
+        self._changelogs = changelogs
+        self._reader = reader
+        self._settings = settings
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            await self._try(self.look, "looking at the changelogs")
+            await self._try(self.look_at_persistence, "looking at persistence")
+
+    async def look(self) -> None:
+        """Whatever somebody else wrote behind our back is answered by our own value. Raises DependencyError."""
+        for topic, changelog in self._changelogs.items():
+            for partition in self._gate.partitions:
+                _, end = await self._reader.bounds(topic, partition)
+                first = changelog.foreign_since(partition, end)
+                if first is None:
+                    continue
+                entries = [entry async for entry in self._reader.read(topic, partition, first, end)]
+                if partition in self._gate.partitions:
+                    generation = self._gate.written_under(partition)
+                    written = changelog.inspect(partition, entries, generation)
+                    changelog.accounted(partition, end)
+                    if written:
+                        log.warning("%s/%d: wrote %d values of a zombie over", topic, partition, len(written))
+
+    async def look_at_persistence(self) -> None:
+        """How far the store has come on each partition of `chat.turns`. Raises DependencyError."""
+        options = self._settings.client_options("parley-enrichment-looks")
+        for only_consumers in ("sasl_plain_username", "sasl_plain_password", "sasl_mechanism"):
+            if options["security_protocol"] in ("PLAINTEXT", "SSL"):
+                options.pop(only_consumers)
+        admin = AIOKafkaAdminClient(**options)
+        try:
+            await admin.start()
+            offsets = await admin.list_consumer_group_offsets(self._settings.named(_PERSISTENCE))
+        finally:
+            await admin.close()
+        name = self._settings.named(topics.TURNS)
+        for place, found in offsets.items():
+            if isinstance(place, TopicPartition) and place.topic == name and found.offset >= 0:
+                self._gate.persisted[place.partition] = found.offset
+
+    async def _try(self, look: Callable[[], Awaitable[None]], what: str) -> None:
+        try:
+            await look()
+        except (DependencyError, RangeGone, KafkaError, OSError) as error:
+            log.warning("%s: %s", what, error)
