@@ -1,8 +1,8 @@
 """What one connection has yet to be sent: frames in order, bounded; deltas that wait are merged into one.
 
-Merging begins by itself when the socket no longer takes what is written (the soft limit is the transport's): only then
-do two deltas of a turn meet here. Over the hard limit the connection is closed, and the client resumes (contract,
-section 6).
+While the socket takes what is written, events leave as the bytes that all readers share. Once it doesn't (the soft limit
+is the transport's), deltas that wait are merged. Over the hard limit the connection is closed, and the client resumes
+(contract, section 6).
 """
 
 from collections.abc import Hashable
@@ -57,12 +57,14 @@ class Outbox:
 
     Args:
         limit_bytes: the hard limit.
+        is_backed_up: set by whoever writes: the socket doesn't take more for now.
     """
 
-    __slots__ = ("_items", "_newest", "bytes", "limit_bytes")
+    __slots__ = ("_items", "_newest", "bytes", "is_backed_up", "limit_bytes")
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
+        self.is_backed_up = False
         self.bytes = 0
         self._items: list[bytes | LogEvent | MergedDeltas] = []
         self._newest: dict[Hashable, MergedDeltas | None] = {}
@@ -82,8 +84,14 @@ class Outbox:
         self.bytes += len(frame)
 
     def put_event(self, subscription: Hashable, event: LogEvent) -> None:
-        """Append an event of a subscription, or merge it into the delta that is the subscription's newest here."""
+        """Append an event of a subscription; while backed up, merge it into the delta that is the newest here.
+
+        What a socket takes at once isn't counted: its bytes are never held here.
+        """
         record = event.record
+        if not self.is_backed_up:
+            self._items.append(event)
+            return
         if not isinstance(record, TurnDelta):
             self._items.append(event)
             self._newest[subscription] = None

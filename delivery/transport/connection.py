@@ -162,11 +162,11 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The client reads slower than we write: frames gather in the outbox from now on."""
-        self._is_paused = True
+        self._is_paused = self.dialogue.outbox.is_backed_up = True
 
     def resume_writing(self) -> None:
         """It has read."""
-        self._is_paused = False
+        self._is_paused = self.dialogue.outbox.is_backed_up = False
         drained, self._drained = self._drained, None
         if drained is not None and not drained.done():
             drained.set_result(None)

@@ -1,0 +1,23 @@
+"""One scene a test: topics of its own on the session's brokers."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from tests.delivery.scene import Scene, open_scene
+from tests.delivery.tables import migrated
+from tests.support.brokers import LoopThread
+
+
+@pytest.fixture(scope="session")
+def tables(cassandra: tuple[str, int], broker_loop: LoopThread) -> Iterator[str]:
+    """A migrated keyspace for all tests of delivery: each talks about conversations of its own."""
+    with migrated(cassandra, broker_loop) as keyspace:
+        yield keyspace
+
+
+@pytest.fixture
+async def scene(kafka: str, cassandra: tuple[str, int], topic_prefix: str, tables: str) -> AsyncIterator[Scene]:
+    """What a test of delivery has at hand."""
+    async with open_scene(kafka, cassandra, topic_prefix, tables) as opened:
+        yield opened
