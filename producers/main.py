@@ -127,7 +127,7 @@ class Gateway:
         await self._store.start()
         self._starting = asyncio.create_task(self._begin(), name="gateway start")
         await self._runner.setup()
-        self._port = await listen(self._runner, self._settings.host, self._settings.port)
+        self._port = await listen(self._runner, self._settings.host, self._settings.port, is_shared=True)
         log.info("listening on %s:%d", self._settings.host, self._port)
         await self._starting
 
