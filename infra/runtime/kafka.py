@@ -4,6 +4,7 @@ Every service appends through `Appender`; nothing else in the tree makes a produ
 """
 
 import asyncio
+import time
 import weakref
 from dataclasses import dataclass
 from typing import Any, Final
@@ -23,6 +24,7 @@ __all__ = ["Appender", "KafkaSettings", "Placed", "RangeGone", "RecordTooLarge",
 _MAX_REQUEST_BYTES: Final = 1_048_576
 # One batch a partition on its way at a time; what gathers meanwhile travels as the next.
 _MAX_BATCH_BYTES: Final = 262_144
+_BACKOFF_S: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +170,17 @@ class Appender:
             return self._producer
 
     async def _connected(self) -> AIOKafkaProducer:
+        """A started producer; tried again while no broker answers, for as long as a request may take."""
+        deadline = time.monotonic() + self._settings.request_timeout_s
+        while True:
+            try:
+                return await self._started(deadline - time.monotonic())
+            except KafkaUnavailable:
+                if time.monotonic() + _BACKOFF_S > deadline:
+                    raise
+                await asyncio.sleep(_BACKOFF_S)
+
+    async def _started(self, within_s: float) -> AIOKafkaProducer:
         options = self._settings.client_options(f"parley-{self._role}")
         producer = AIOKafkaProducer(
             **options,
@@ -181,7 +194,7 @@ class Appender:
         _lean(producer, options)
         try:
             with translated(f"reach Kafka at {self._settings.bootstrap}"):
-                await asyncio.wait_for(producer.start(), self._settings.request_timeout_s)
+                await asyncio.wait_for(producer.start(), within_s)
         except BaseException:
             await _stopped(producer)
             raise

@@ -12,7 +12,7 @@ from typing import Any, Final
 from aiokafka import errors as kafka_errors
 from aiokafka.protocol.fetch import FetchRequest
 
-from infra.runtime.kafka_client import LeanClient, ours
+from infra.runtime.kafka_client import LeanClient, TopicUnknown, ours
 from infra.runtime.kafka_log import Entry, LogReader, connected, unpacked
 from infra.runtime.kafka_settings import KafkaSettings
 from schemas.errors import DependencyError, KafkaUnavailable
@@ -65,6 +65,7 @@ class Follower:
         self._moved = asyncio.Condition()
         self._heard_at = 0.0
         self._has_caught_up = False
+        self._failure = "it is long, or the brokers are slow"
 
     @property
     def lag(self) -> int:
@@ -89,13 +90,15 @@ class Follower:
         """
         try:
             async with asyncio.timeout(within_s):
-                await self._open()
+                await self._opened()
                 self._task = asyncio.create_task(self._run(), name=f"follow {self._topic}")
                 await self._reach(dict(self._ends))
                 self._has_caught_up = True
         except TimeoutError as error:
             await self.stop()
-            raise KafkaUnavailable(f"{self._topic} was not read to its end within {within_s:g} s") from error
+            raise KafkaUnavailable(
+                f"{self._topic} was not read to its end within {within_s:g} s: {self._failure}"
+            ) from error
         except BaseException:
             await self.stop()
             raise
@@ -119,12 +122,29 @@ class Follower:
         if task is not None:
             task.cancel()
             await asyncio.wait({task})
+        await self._disconnect()
+        async with self._moved:
+            self._moved.notify_all()
+
+    async def _disconnect(self) -> None:
         client, self._client = self._client, None
         if client is not None:
             await client.close()
         await self._reader.stop()
-        async with self._moved:
-            self._moved.notify_all()
+
+    async def _opened(self) -> None:
+        """Open, trying again while no broker answers: who starts us sets the limit."""
+        while True:
+            try:
+                await self._open()
+            except TopicUnknown:
+                raise
+            except KafkaUnavailable as error:
+                self._failure = str(error)
+                await self._disconnect()
+                await asyncio.sleep(_BACKOFF_S)
+            else:
+                return
 
     async def _open(self) -> None:
         await self._reader.start()

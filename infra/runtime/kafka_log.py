@@ -46,7 +46,7 @@ _RETRIED: Final = (
     kafka_errors.StaleMetadata,
     kafka_errors.NoBrokersAvailable,
     kafka_errors.CorrelationIdError,
-    TopicUnknown,
+    KafkaUnavailable,
     TimeoutError,
     OSError,
 )
@@ -217,7 +217,7 @@ class LogReader:
 
 
 async def connected(settings: KafkaSettings, client_id: str) -> LeanClient:
-    """A client that has met a broker. Raises KafkaUnavailable."""
+    """A client that has met a broker. Raises KafkaUnavailable when none answers: it isn't tried again here."""
     client = LeanClient(**settings.client_options(client_id))
     try:
         with translated(f"reach Kafka at {settings.bootstrap}"):

@@ -150,3 +150,23 @@ async def test_a_broker_that_dies_and_returns(tmp_path: Path) -> None:
     await reader.stop()
     await admin.stop()
     await node.stop()
+
+
+async def test_who_starts_before_the_broker_waits_for_it(tmp_path: Path) -> None:
+    """Appender, reader and follower that start while the broker is away go on when it comes, within their limits."""
+    node = local_kafka(tmp_path)
+    settings = KafkaSettings(bootstrap=await node.start())
+    admin = TopicAdmin(settings, "test")
+    await admin.create([topics.TOPICS[TOPIC]])
+    await node.stop(limit_s=0)
+    appender, reader, seen = Appender(settings, "gateway"), LogReader(settings, "test"), Seen()
+    follower = Follower(settings, TOPIC, seen)
+    starting = asyncio.gather(appender.start(), follower.start(), reader.bounds(TOPIC, 0))
+    await node.start()
+    await starting
+    await appender.append(TOPIC, stop_requested(), partition=0)
+    await follower.refresh()
+    assert len(seen.entries) == 1
+    for each in (appender, reader, follower, admin):
+        await each.stop()
+    await node.stop()
