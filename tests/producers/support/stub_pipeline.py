@@ -2,7 +2,7 @@
 
 Real Kafka between them and the gateway; only what they decide is made up. The text of a turn is its script:
 `echo: W` answers W word by word; `refuse`, `fail`, `busy`, `expire` end so; `withhold: W` releases W first;
-`slow` says one word and then nothing until it is stopped; `wait` stays queued until it is stopped; `lost` is never seen.
+`slow` says two words and then nothing until it is stopped; `wait` stays queued until then; `lost` is never seen.
 """
 
 import asyncio
