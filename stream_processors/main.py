@@ -24,9 +24,9 @@ async def run_moderation(source: SettingsSource) -> None:
 
 async def run_enrichment(source: SettingsSource) -> None:
     """Keep each conversation one order, build its prompts, dispatch its turns."""
-    from stream_processors.enrichment import app  # noqa: PLC0415
+    from stream_processors.enrichment import service  # noqa: PLC0415
 
-    await app.run(source)
+    await service.run(source)
 
 
 async def run_persistence(source: SettingsSource) -> None:
