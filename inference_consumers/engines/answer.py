@@ -6,10 +6,20 @@ Pure. Engines that make token ids (torch, vllm, simulated) push them here and yi
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
-from inference_consumers.engines.detokenizer import Detokenizer, Unit
-from inference_consumers.engines.port import Piece
+from inference_consumers.engines.detokenizer import Detokenizer, Unit, decode
+from inference_consumers.engines.port import GenerationRequest, Piece
 from inference_consumers.engines.stopping import StopMatcher
 from schemas.turns import Reason
+
+
+def prior_end(request: GenerationRequest, token_bytes: Callable[[int], bytes]) -> Reason | None:
+    """How the answer had ended before this attempt, if it had: its worker died between the last text and the end.
+
+    The last piece of an answer cut by a stop text holds that text's ids: behind them nothing may be generated.
+    """
+    if request.stop and StopMatcher(request.stop).push(decode(request.emitted_token_ids, token_bytes)) is not None:
+        return Reason.STOP
+    return Reason.LENGTH if request.max_tokens == 0 else None
 
 
 class AnswerText:

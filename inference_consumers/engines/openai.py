@@ -65,6 +65,10 @@ class OpenAIEngine:
 
     async def generate(self, request: GenerationRequest) -> Answer:
         """See `port.Engine.generate`."""
+        if request.max_tokens == 0:
+            yield Started(prompt_tokens=self.prompt_tokens(request.messages), cached_tokens=0)
+            yield Piece(text="", token_ids=(), finish=Reason.LENGTH)
+            return
         self._waiting += 1
         try:
             await self._gate.acquire()

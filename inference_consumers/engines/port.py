@@ -21,7 +21,8 @@ class GenerationRequest:
         messages: the prompt; the engine renders it by its model's chat template.
         emitted_token_ids: what earlier attempts released: the generation goes on behind it.
         emitted_text: the text of these ids, for engines whose ids mean nothing to others.
-        max_tokens: most tokens to make now, behind the emitted ones; None = as many as the model has room for.
+        max_tokens: most tokens to make now, behind the emitted ones; None = as many as the model has room for,
+            0 = the emitted ones are all, and the answer ends by LENGTH.
         temperature: 0 is greedy. top_p: in (0, 1].
         stop: texts that end the answer and are no part of it.
         seed: the same seed, prompt and place in the answer draw the same token, whatever else is in the batch.
@@ -43,8 +44,8 @@ class GenerationRequest:
 
     def __post_init__(self) -> None:
         """Refuse values that no engine could follow."""
-        if self.max_tokens is not None and self.max_tokens < 1:
-            raise CallerError("max_tokens must be at least 1", param="max_tokens")
+        if self.max_tokens is not None and self.max_tokens < 0:
+            raise CallerError("max_tokens must not be negative", param="max_tokens")
         if self.temperature < 0:
             raise CallerError("temperature must not be negative", param="temperature")
         if not 0 < self.top_p <= 1:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-from inference_consumers.engines.answer import AnswerText
+from inference_consumers.engines.answer import AnswerText, prior_end
 from inference_consumers.engines.mailbox import Mailbox
 from inference_consumers.engines.port import Answer, EngineInfo, EngineLoad, GenerationRequest, Piece, Started
 from inference_consumers.engines.settings import SimulatedSettings
@@ -49,6 +49,11 @@ class SimulatedEngine:
         if self._dead:
             raise self._dead
         prompt_tokens, run, text = self._plan(request)
+        ended = prior_end(request, word_bytes)
+        if ended is not None:
+            yield Started(prompt_tokens=prompt_tokens, cached_tokens=0)
+            yield text.end(ended)
+            return
         mailbox = self._mailboxes[request.id] = Mailbox[Emission]()
         loop = asyncio.get_running_loop()
         try:

@@ -13,8 +13,8 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING
 
-from inference_consumers.engines.answer import AnswerText
-from inference_consumers.engines.port import Answer, EngineInfo, EngineLoad, GenerationRequest, Piece
+from inference_consumers.engines.answer import AnswerText, prior_end
+from inference_consumers.engines.port import Answer, EngineInfo, EngineLoad, GenerationRequest, Piece, Started
 from inference_consumers.engines.settings import TorchSettings
 from inference_consumers.engines.turn_schedule import BLOCK_TOKENS, Turn, TurnSchedule
 from infra.runtime.models import ModelFiles
@@ -75,6 +75,11 @@ class TorchEngine:
         if self._over is not None:
             raise self._over
         job = self._job(request)
+        ended = prior_end(request, self._files.token_bytes)
+        if ended is not None:
+            yield Started(prompt_tokens=job.turn.prompt_tokens, cached_tokens=0)
+            yield job.text.end(ended)
+            return
         self._jobs[request.id] = job
         self._inbox.put(job)
         try:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from inference_consumers.engines.answer import AnswerText
+from inference_consumers.engines.answer import AnswerText, prior_end
 from inference_consumers.engines.port import Answer, EngineInfo, EngineLoad, GenerationRequest, Started
 from inference_consumers.engines.settings import VllmSettings
 from infra.runtime.models import ModelFiles
@@ -74,6 +74,11 @@ class VllmEngine:
         if self._llm is None:
             raise EngineDead("the engine is not running")
         text = AnswerText(self._files.token_bytes, request.stop, room)
+        ended_before = prior_end(request, self._files.token_bytes)
+        if ended_before is not None:
+            yield Started(prompt_tokens=len(prompt), cached_tokens=0)
+            yield text.end(ended_before)
+            return
         started = False
         # Closed on every way out: leaving vLLM's iterator open would leave its request running.
         async with aclosing(self._outputs(request, ids, room)) as outputs:

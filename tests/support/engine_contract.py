@@ -92,6 +92,18 @@ async def check_continuing(engine: Engine, text: str) -> None:
         assert emitted + rest.text == whole.text
 
 
+async def check_ended_before(engine: Engine, text: str) -> None:
+    """An answer whose end alone was lost with its worker only ends: behind a stop text, and with no tokens left."""
+    whole = await answered(engine, asking(text, max_tokens=16))
+    stop = whole.text[len(whole.text) // 2 :][:4]
+    cut = await answered(engine, asking(text, max_tokens=16, stop=(stop,)))
+    emitted = {"emitted_token_ids": cut.token_ids, "emitted_text": cut.text}
+    again = await answered(engine, asking(text, max_tokens=8, stop=(stop,), **emitted))
+    assert (again.text, again.token_ids, again.finish) == ("", (), Reason.STOP)
+    none = await answered(engine, asking(text, max_tokens=0, emitted_token_ids=whole.token_ids))
+    assert (none.text, none.token_ids, none.finish) == ("", (), Reason.LENGTH)
+
+
 async def check_closing(engine: Engine, text: str) -> None:
     """Closing the iterator frees the slot: nothing runs any more, and the next answer is whole."""
     async with aclosing(engine.generate(asking(text, max_tokens=200))) as answer:

@@ -30,6 +30,7 @@ async def main(directory: Path) -> None:
     await contract.check_stop(engine, ASKED)
     await contract.check_company(engine, [ASKED, "Name three colours."])
     await contract.check_continuing(engine, ASKED)
+    await contract.check_ended_before(engine, ASKED)
     await contract.check_closing(engine, ASKED)
     aborted = 0
     async with aclosing(engine.generate(contract.asking(ASKED))) as cut:

@@ -55,6 +55,11 @@ async def test_an_answer_goes_on_behind_emitted_tokens(started: tuple[Engine, En
     await contract.check_continuing(started[0], ASKED)
 
 
+async def test_an_answer_that_had_ended_only_ends(started: tuple[Engine, EngineInfo]) -> None:
+    """A worker that died between the last text and the end leaves nothing to generate."""
+    await contract.check_ended_before(started[0], ASKED)
+
+
 async def test_a_closed_answer_frees_its_slot(started: tuple[Engine, EngineInfo]) -> None:
     """Nothing runs on behind a closed iterator."""
     await contract.check_closing(started[0], ASKED)
@@ -68,7 +73,7 @@ async def test_a_prompt_without_room_is_refused(started: tuple[Engine, EngineInf
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"max_tokens": 0}, {"temperature": -1.0}, {"top_p": 0.0}, {"top_p": 1.1}, {"stop": ("",)}]
+    "wrong", [{"max_tokens": -1}, {"temperature": -1.0}, {"top_p": 0.0}, {"top_p": 1.1}, {"stop": ("",)}]
 )
 async def test_requests_that_no_engine_can_follow_are_refused_at_birth(wrong: dict[str, object]) -> None:
     """Each value out of range is refused by name."""
