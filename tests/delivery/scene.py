@@ -6,12 +6,13 @@ import json
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from aiohttp import web
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosedError
 
 from delivery.main import build
 from delivery.node import Node
@@ -185,8 +186,9 @@ class Client:
     async def closed(self) -> tuple[int, str]:
         """Read to the end; the close code and reason."""
         async with asyncio.timeout(LIMIT_S):
-            async for _ in self.socket:
-                pass
+            with suppress(ConnectionClosedError):
+                async for _ in self.socket:
+                    pass
         return self.socket.close_code or 0, self.socket.close_reason or ""
 
 
