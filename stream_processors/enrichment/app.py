@@ -218,6 +218,25 @@ class GateApp:
             )
             self._on_opened(partition, self.app.consumer_generation_id, cast("tuple[int, int]", ends))
             await asyncio.sleep(0)
+        await self._fetch_no_changelogs(partitions)
+
+    async def _fetch_no_changelogs(self, partitions: set[int]) -> None:
+        """What we write there is not read back while we own it.
+
+        faust pauses recovered partitions by not draining them; aiokafka fetches them all the same, and then waits 100 ms
+        for somebody to take the records before it fetches anything else from that broker.
+        """
+        thread = self.app.consumer._thread  # noqa: SLF001 - only the fetcher's own thread may tell it
+        names = {table.changelog_topic_name for table in (self.gate, self.context)}
+
+        async def pause() -> None:
+            consumer = thread._consumer  # noqa: SLF001
+            assigned = [p for p in consumer.assignment() if p.topic in names and p.partition in partitions]
+            consumer.pause(*assigned)
+            for place in assigned:
+                consumer._fetcher._records.pop(place, None)  # noqa: SLF001 - fetched a moment ago, for nobody
+
+        await thread.call_thread(pause)
 
     async def _revoked(self, _app: Any, _revoked: Any, **_kwargs: Any) -> None:
         self._on_closed()
