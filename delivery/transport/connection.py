@@ -6,7 +6,7 @@ import socket
 import time
 from collections import deque
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 from websockets.exceptions import InvalidState
 from websockets.frames import Frame, Opcode
@@ -129,8 +129,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket was accepted."""
-        if not isinstance(transport, asyncio.Transport):
-            raise TypeError("a stream needs a stream transport")
+        # Not asked by isinstance: uvloop's stream transports are none of asyncio's classes.
+        transport = cast("asyncio.Transport", transport)
         self._transport = transport
         limits = self._node.limits
         transport.set_write_buffer_limits(high=limits.write_buffer_bytes)
