@@ -35,7 +35,7 @@ class TorchSettings:
 
     Args:
         slots: turns that run at once. 32: on two cores a step takes 0.2 s then, the slowest that still reads well.
-        threads: of the matrix products; 0 = one a core.
+        threads: of the matrix products; 0 = one a core, at most 16.
         device: `cpu`, `cuda`, `mps` or torch's `cuda:1`.
         dtype: of weights and cache. float32: bfloat16 is slower on CPUs without its own instructions.
         kv_cache_mb: memory for keys and values of running turns and of kept prompts; 46 KB a token of SmolLM2.
@@ -47,7 +47,7 @@ class TorchSettings:
     threads: int = 0
     device: str = "cpu"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    kv_cache_mb: int = 2048
+    kv_cache_mb: int = 1024
     prefill_tokens: int = 64
 
 

@@ -31,7 +31,8 @@ class TorchModel:
     """
 
     def __init__(self, directory: Path, settings: TorchSettings) -> None:
-        torch.set_num_threads(settings.threads or os.cpu_count() or 1)
+        # More threads than 16 wait for each other longer than they compute on a model that fits a CPU.
+        torch.set_num_threads(settings.threads or min(os.cpu_count() or 1, 16))
         self._device = torch.device(settings.device)
         self._model = _load(directory, getattr(torch, settings.dtype)).to(self._device)
         config = self._model.config
