@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from infra.cli.sections import refuse_unknown
 from infra.cli.supervision.state import State, live_state
 from infra.local.places import default_data_dir
 from infra.runtime.settings import SettingsSource

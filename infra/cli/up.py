@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from infra.cli.arguments import add_config, add_data, config_file, count, data_dir, port
+from infra.cli.sections import check
 from infra.cli.supervision.deployments import ENGINES, resolve_engine
 from infra.cli.supervision.plan import Options
 from infra.cli.supervision.state import live_state
@@ -56,6 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     engine = resolve_engine(arguments.engine, say)
     config = config_file(arguments)
     source = SettingsSource(config)
+    check(source)
     options = Options(
         host=arguments.host,
         port=arguments.port,

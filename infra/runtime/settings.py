@@ -101,14 +101,16 @@ class SettingsSource:
         given = bool(table) or any(key.startswith(f"{section}.") for key in self._overrides)
         return given or any(True for _ in self._variables(section))
 
-    def check(self, kinds: Mapping[str, type[Any]], tables: Mapping[str, type[Any]] | None = None) -> None:
-        """Raise one SettingsError with every fault of these sections and every name that belongs to none of them."""
-        tables = tables or {}
+    def check(self, kinds: Mapping[str, type[Any]], tables: Mapping[str, type[Any]]) -> None:
+        """Raise one SettingsError with every fault of these sections and every name that belongs to none of them.
+
+        A value that is required and missing is no fault here: who starts a service may add it.
+        """
         faults: list[str] = []
         for section, kind in kinds.items():
-            faults += self._section(kind, section)[1]
+            faults += self._section(kind, section, is_partial=True)[1]
         for section, kind in tables.items():
-            faults += self._named(kind, section)[1]
+            faults += self._named(kind, section, is_partial=True)[1]
         faults += self._unknown_sections({*kinds, *tables})
         if faults:
             raise SettingsError("\n".join(faults))
@@ -119,7 +121,7 @@ class SettingsSource:
         if faults:
             raise SettingsError("\n".join(faults))
 
-    def _section(self, kind: type[T], section: str) -> tuple[T | None, list[str]]:
+    def _section(self, kind: type[T], section: str, *, is_partial: bool = False) -> tuple[T | None, list[str]]:
         faults: list[str] = []
         table = self._tables.get(section, {})
         if not isinstance(table, dict):
@@ -127,9 +129,9 @@ class SettingsSource:
         prefix = _variable(section)
         flags = {key.partition(".")[2]: text for key, text in self._overrides.items() if key.startswith(f"{section}.")}
         given = self._gather(kind, section, table, prefix, flags, faults)
-        return _built(kind, section, given, faults), faults
+        return _built(kind, section, given, faults, is_partial=is_partial), faults
 
-    def _named(self, kind: type[T], section: str) -> tuple[dict[str, T], list[str]]:
+    def _named(self, kind: type[T], section: str, *, is_partial: bool = False) -> tuple[dict[str, T], list[str]]:
         faults: list[str] = []
         table = self._tables.get(section, {})
         values: dict[str, T] = {}
@@ -147,7 +149,7 @@ class SettingsSource:
         for name, body in names.items():
             place = f"{section}.{name}"
             given = self._gather(kind, place, body, _variable(place), {}, faults)
-            value = _built(kind, place, given, faults)
+            value = _built(kind, place, given, faults, is_partial=is_partial)
             if value is not None:
                 values[name] = value
         return values, faults
@@ -240,16 +242,20 @@ def _load(file: Path | None) -> dict[str, Any]:
         raise SettingsError(f"{file} is not TOML: {error}") from error
 
 
-def _built(kind: type[T], section: str, given: Mapping[str, _Given], faults: list[str]) -> T | None:
+def _built(
+    kind: type[T], section: str, given: Mapping[str, _Given], faults: list[str], *, is_partial: bool
+) -> T | None:
     hints = get_type_hints(kind)
     values: dict[str, Any] = {}
     before = len(faults)
+    missing = False
     for one in dataclasses.fields(cast("Any", kind)):
         if one.name not in given:
             if one.default is dataclasses.MISSING and one.default_factory is dataclasses.MISSING:
-                faults.append(
-                    f"[{section}] {one.name}: required; set it there or as {_variable(section)}_{one.name.upper()}"
-                )
+                missing = True
+                if not is_partial:
+                    variable = f"{_variable(section)}_{one.name.upper()}"
+                    faults.append(f"[{section}] {one.name}: required; set it there or as {variable}")
             continue
         place = given[one.name]
         try:
@@ -258,7 +264,7 @@ def _built(kind: type[T], section: str, given: Mapping[str, _Given], faults: lis
             # A secret's text never reaches a log or a terminal.
             what = "is refused" if one.metadata.get("secret") else str(refused)
             faults.append(f"{place.where}: {what}")
-    if len(faults) > before:
+    if missing or len(faults) > before:
         return None
     make = cast("Callable[..., T]", kind)
     try:

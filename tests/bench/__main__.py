@@ -1,4 +1,4 @@
-"""`python -m tests.bench [NAME ...]`: every benchmark of this room, one after the other, each in a process of its own."""
+"""`python -m tests.bench [NAME ...]`: every benchmark of this room, each in a process of its own."""
 
 import subprocess
 import sys

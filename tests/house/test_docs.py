@@ -6,13 +6,15 @@ import re
 import shlex
 import subprocess
 import tomllib
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 from infra.cli.main import COMMANDS
-from infra.cli.sections import SECTIONS
+from infra.cli.sections import SECTIONS, TABLES
+from infra.runtime.settings import SettingRow, describe
 from tests.house.settings_page import page, reads, sections
 from tests.house.tree import ROOT
 
@@ -66,7 +68,7 @@ def test_the_page_of_settings_is_the_code_s() -> None:
 
 
 def test_every_setting_says_what_it_means() -> None:
-    """No setting without its meaning, and no section that two classes describe."""
+    """No setting stands without its meaning."""
     silent = [
         f"{kind.__name__}.{field.name}"
         for kind in sections().values()
@@ -74,15 +76,23 @@ def test_every_setting_says_what_it_means() -> None:
         if not field.metadata.get("doc")
     ]
     assert not silent
-    classes: dict[tuple[str, bool], set[str]] = {}
+
+
+def test_a_section_is_one_thing() -> None:
+    """Where two packages read one section, which neither may import from the other, both describe the same."""
+    described: dict[str, set[tuple[SettingRow, ...]]] = {}
     for read in reads():
-        classes.setdefault((read.section, read.is_table), set()).add(f"{read.module}.{read.kind}")
-    assert not {key: kinds for key, kinds in classes.items() if len(kinds) > 1}
+        rows = describe(getattr(import_module(read.module), read.kind), read.section)
+        described.setdefault(f"{read.section} {read.is_table}", set()).add(rows)
+    assert not [name for name, rows in described.items() if len(rows) > 1]
 
 
 def test_the_command_line_knows_every_section() -> None:
-    """The list by which unknown sections are refused holds each section that is read, and no other."""
-    assert sorted(SECTIONS) == sorted({section for section, _ in sections()})
+    """The tables by which faults are found and strangers refused hold what is read, and nothing else."""
+    for is_table, known in ((False, SECTIONS), (True, TABLES)):
+        read = {(each.section, each.module, each.kind) for each in reads() if each.is_table is is_table}
+        assert set(known) == {section for section, _, _ in read}
+        assert {(section, *place) for section, place in known.items()} <= read
 
 
 def test_settings_are_frozen_values() -> None:

@@ -153,7 +153,7 @@ def test_names_that_belong_to_no_section_are_refused(tmp_path: Path) -> None:
     """A check of the whole tells sections and variables that nobody reads; what tests and caches use is let be."""
     environ = {"PARLEY_SAMPEL_PORT": "1", "PARLEY_CACHE_DIR": "/c", "PARLEY_TEST_KAFKA": "k", "PARLEY_SAMPLE_PORT": "5"}
     with pytest.raises(SettingsError) as error:
-        source(tmp_path, "[sampel]\nport = 1\n", environ).check({"sample": Sample})
+        source(tmp_path, "[sampel]\nport = 1\n", environ).check({"sample": Sample}, {})
     told = faults(error)
     with pytest.raises(SettingsError) as again:
         source(tmp_path, "[sampel]\nport = 1\n", environ).refuse_unknown(["sample"])
@@ -161,6 +161,18 @@ def test_names_that_belong_to_no_section_are_refused(tmp_path: Path) -> None:
     assert len(told) == 2
     assert "[sampel]: unknown; did you mean sample?" in told[0]
     assert told[1].startswith("PARLEY_SAMPEL_PORT: unknown; did you mean PARLEY_SAMPLE_")
+
+
+def test_a_check_of_the_whole_tells_every_section(tmp_path: Path) -> None:
+    """Faults of all sections and tables come together; what is required may still be added by who starts it."""
+    made = source(tmp_path, '[sample]\nport = "x"\n[tiers.gold]\nname = 1\n')
+    with pytest.raises(SettingsError) as error:
+        made.check({"sample": Sample, "needs": Required}, {"tiers": Sample})
+    assert [line.partition("[")[2] for line in faults(error)] == [
+        "sample] port: 'x' is not a whole number",
+        "tiers.gold] name: 1 is not text",
+    ]
+    source(tmp_path).check({"needs": Required}, {})
 
 
 def test_a_broken_file_is_one_line(tmp_path: Path) -> None:
