@@ -25,16 +25,13 @@ class Deployments:
 
     def models(self, tier: str) -> tuple[DeploymentSet, ...]:
         """One deployment for each model that the tier may use, by the model's name."""
-        served = {
-            each.model: each
-            for pool, each in sorted(self._pools.items(), reverse=True)
-            if pool != CLOSING_POOL and (not each.tiers or tier in each.tiers)
-        }
+        served = {each.model: each for each in reversed(self._usable(tier))}
         return tuple(served[model] for model in sorted(served))
 
     def find(self, name: str, tier: str) -> DeploymentSet | None:
-        """The deployment with that model's name, None when the tier has none."""
-        return next((each for each in self.models(tier) if each.model == name), None)
+        """The deployment that a client means by this name: of a model, a deployment or a pool; None = nothing."""
+        usable = [each for each in self._usable(tier) if name in (each.model, each.deployment, each.pool)]
+        return usable[0] if usable else None
 
     def default(self, tier: str) -> DeploymentSet:
         """What answers a request that names no model.
@@ -49,3 +46,10 @@ class Deployments:
                 raise NotFound("no model is served to this key's tier", param="model")
             raise Overloaded("no model is deployed yet: try again soon")
         return next((each for each in served if each.pool == _DEFAULT_POOL), served[0])
+
+    def _usable(self, tier: str) -> list[DeploymentSet]:
+        return [
+            each
+            for pool, each in sorted(self._pools.items())
+            if pool != CLOSING_POOL and (not each.tiers or tier in each.tiers)
+        ]

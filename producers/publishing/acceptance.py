@@ -95,7 +95,6 @@ class Acceptance:
         now_ms = self._clock.wall_ms()
         own = turns.own_ids(principal.tenant, key, now_ms, self._clock.entropy(_ENTROPY_BYTES))
         arrival = turns.Arrival(at_ms=now_ms, deadline_s=self._deadline_s, client_key=key, traceparent=traceparent)
-        ask = ask if ask.model is None else replace(ask, model=model)
         named = ask.conversation or (ids.conversation_of(ask.previous) if ask.previous is not None else None)
         if named is not None:
             return await self._continued(ask, principal, own, arrival, named, model)

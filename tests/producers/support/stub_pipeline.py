@@ -47,6 +47,7 @@ class StubPipeline:
         self.others: list[Record] = []
         self.stopped: list[TurnId] = []
         self.stop_seen = asyncio.Event()
+        self._heard = asyncio.Event()
 
     async def start(self) -> None:
         await self._appender.start()
@@ -61,10 +62,21 @@ class StubPipeline:
         await self._appender.stop()
         await self._reader.stop()
 
+    async def others_of(self, conversation: str, count: int) -> list[Record]:
+        """The first records of the conversation that are no turns."""
+        async with asyncio.timeout(10):
+            while True:
+                found = [each for each in self.others if each.conversation == conversation]
+                if len(found) >= count:
+                    return found
+                self._heard.clear()
+                await self._heard.wait()
+
     def _on_request(self, _partition: int, entry: Entry) -> None:
         record = codec.decode(entry.value or b"")
         if not isinstance(record, TurnRequested):
             self.others.append(record)
+            self._heard.set()
             return
         self.requests.append(record)
         if record.id in self._seen or record.request.text == "lost":
