@@ -56,6 +56,7 @@ def source(arguments: argparse.Namespace, *, needs: tuple[str, ...] = ("kafka",)
     state = live_state(data)
     file = config_file(arguments) or (Path(state.config) if state is not None and state.config else None)
     own = SettingsSource(file)
+    refuse_unknown(own)
     overrides = {key: text for key, text in _of_state(state).items() if not own.gives(key.partition(".")[0])}
     for section in needs:
         if not own.gives(section) and not any(key.startswith(f"{section}.") for key in overrides):

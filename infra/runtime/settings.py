@@ -6,7 +6,9 @@ a file that holds it. All faults of a read are told together, one line each; unk
 
 import dataclasses
 import difflib
+import inspect
 import os
+import re
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -215,8 +217,12 @@ class SettingsSource:
 
 
 def describe(kind: type[Any], section: str) -> tuple[SettingRow, ...]:
-    """Every setting of a section, for `docs/settings.md` and its test."""
+    """Every setting of a section, for `docs/settings.md` and its test.
+
+    A meaning stands in the field's metadata (`doc`) or under `Args:` in the class's docstring.
+    """
     hints = get_type_hints(kind)
+    told = _told(kind)
     return tuple(
         SettingRow(
             section=section,
@@ -225,10 +231,26 @@ def describe(kind: type[Any], section: str) -> tuple[SettingRow, ...]:
             kind=described(hints[one.name]),
             default=_default_text(one),
             secret=bool(one.metadata.get("secret")),
-            doc=str(one.metadata.get("doc", "")),
+            doc=str(one.metadata.get("doc") or told.get(one.name, "")),
         )
         for one in dataclasses.fields(kind)
     )
+
+
+def _told(kind: type[Any]) -> dict[str, str]:
+    """What the docstring says of each name under `Args:`, continuation lines joined."""
+    told: dict[str, str] = {}
+    name = ""
+    for line in inspect.cleandoc(kind.__doc__ or "").partition("\nArgs:\n")[2].splitlines():
+        found = re.match(r" {4}(\w+): (.*)", line)
+        if found:
+            name = found[1]
+            told[name] = found[2]
+        elif not line.startswith("     "):
+            break
+        elif name:
+            told[name] += " " + line.strip()
+    return told
 
 
 def _load(file: Path | None) -> dict[str, Any]:

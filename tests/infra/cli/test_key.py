@@ -35,27 +35,3 @@ def test_an_unknown_key_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     assert main(["key", "revoke", "nope"]) == 2
     assert capsys.readouterr().err == "parley: there is no key nope: see `parley key list`\n"
-
-
-def test_topics_are_made_once_and_listed(capsys: pytest.CaptureFixture[str]) -> None:
-    """A second `apply` has nothing to do; `list` shows that all exist."""
-    capsys.readouterr()
-    assert main(["topics", "apply"]) == 0
-    assert capsys.readouterr().out == "all topics are as the table has them\n"
-    assert main(["topics", "list"]) == 0
-    assert "missing" not in capsys.readouterr().out
-
-
-def test_topics_of_other_sizes_are_told(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Settings that ask for other partitions than there are: status 1, one line for each topic, nothing changed."""
-    monkeypatch.setenv("PARLEY_KAFKA_PARTITIONS", "3")
-    capsys.readouterr()
-    assert main(["topics", "apply"]) == 1
-    assert "chat.requests: number of partitions is 4, should be 3" in capsys.readouterr().err
-
-
-def test_no_model_is_listed_before_any_is_deployed(capsys: pytest.CaptureFixture[str]) -> None:
-    """The list is its heading."""
-    capsys.readouterr()
-    assert main(["models", "list"]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 1

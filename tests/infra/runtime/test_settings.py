@@ -27,6 +27,13 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Required:
+    """Told by its docstring.
+
+    Args:
+        path: where it is,
+            all of it.
+    """
+
     path: Path
 
 
@@ -191,7 +198,8 @@ def test_every_setting_is_described() -> None:
     assert rows["port"].variable == "PARLEY_SAMPLE_PORT"
     assert (rows["port"].kind, rows["port"].default, rows["port"].doc) == ("whole number", "1", "a port")
     assert rows["token"].secret
-    assert describe(Required, "needs")[0].default == "required"
+    [path] = describe(Required, "needs")
+    assert (path.default, path.doc) == ("required", "where it is, all of it.")
     for kind, section in ((KafkaSettings, "kafka"), (CassandraSettings, "cassandra")):
         assert all(row.doc for row in describe(kind, section))
 
