@@ -223,8 +223,8 @@ class GateApp:
     async def _fetch_no_changelogs(self, partitions: set[int]) -> None:
         """What we write there is not read back while we own it.
 
-        faust pauses recovered partitions by not draining them; aiokafka fetches them all the same, and then waits 100 ms
-        for somebody to take the records before it fetches anything else from that broker.
+        faust pauses recovered partitions by not draining them; aiokafka fetches them all the same, and then waits 100
+        ms for somebody to take the records before it fetches anything else from that broker.
         """
         thread = self.app.consumer._thread  # noqa: SLF001 - only the fetcher's own thread may tell it
         names = {table.changelog_topic_name for table in (self.gate, self.context)}

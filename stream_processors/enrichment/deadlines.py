@@ -20,8 +20,12 @@ def waiting_past_deadline(draft: Draft, turn: OpenTurn) -> None:
 
 
 def parked_past_deadline(draft: Draft, turn: OpenTurn) -> None:
-    """The store is away too long: the turn ends visibly, with n 0, since nobody knows its place."""
-    if turn.deadline_ms <= draft.facts.now_ms:
+    """The store is away too long: the turn ends visibly, with n 0, since nobody knows its place.
+
+    Not before those that came before it: readers drop what is accepted out of order.
+    """
+    first = next(each for each in draft.turns.values() if each.status is Status.PARKED)
+    if turn.deadline_ms <= draft.facts.now_ms and turn.turn == first.turn:
         accepted = draft.put(turn, n=0, parent=None if turn.parent == LATEST else turn.parent)
         draft.say(AppendAccepted(accepted))
         expire(draft, accepted)
@@ -42,7 +46,7 @@ def ending_is_slow(draft: Draft, turn: OpenTurn) -> None:
     """The gate's end was appended long ago and no TurnCompleted came back: say it again."""
     if draft.facts.now_ms >= turn.sent_ms + draft.facts.limits.grace_ms:
         again = draft.put(turn, sent_ms=draft.facts.now_ms)
-        draft.say(AppendAccepted(again), EndTurn(again))
+        draft.say(EndTurn(again))
 
 
 def load_is_slow(draft: Draft) -> None:

@@ -118,9 +118,9 @@ def due(draft: Draft, turn: OpenTurn) -> None:
         case Status.WAITING:
             draft.say(AppendAccepted(turn))
         case Status.ACTIVE:
-            draft.say(AppendAccepted(turn), Dispatch(turn))
+            draft.say(Dispatch(turn))
         case Status.ENDING:
-            draft.say(AppendAccepted(turn), EndTurn(turn))
+            draft.say(EndTurn(turn))
         case Status.PARKED:
             pass  # its load is asked for again by the clock
 

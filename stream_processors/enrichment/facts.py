@@ -73,6 +73,7 @@ class Facts:
         plan: pool and prompt of a turn that could be dispatched now; pure.
         is_alive: whether a worker of that pool reported a moment ago.
         has_ended: whether the context table holds that turn's end.
+        was_said: whether this life of the gate has decided that turn's `turn.accepted` already.
         persisted: how far persistence has read this partition of `chat.turns` (its committed offset).
         turn_s: how long a turn takes of late, None = nobody knows.
     """
@@ -81,6 +82,7 @@ class Facts:
     plan: Callable[[OpenTurn], Plan]
     is_alive: Callable[[str], bool]
     has_ended: Callable[[TurnId], bool] = lambda _turn: False
+    was_said: Callable[[TurnId], bool] = lambda _turn: False
     persisted: int = -1
     turn_s: float | None = None
     limits: Limits = field(default_factory=Limits)

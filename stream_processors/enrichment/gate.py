@@ -5,7 +5,7 @@ repeated input changes nothing and says again what the state says is due; whoeve
 Source: architecture, "The gate"; the rules were model-checked as R6-R9.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
@@ -14,7 +14,7 @@ from schemas.errors import InvariantBroken
 from schemas.ids import ConversationId, TurnId
 from stream_processors.enrichment import deadlines, lifecycle, ordering, returns, stopping
 from stream_processors.enrichment.draft import Draft, fresh
-from stream_processors.enrichment.effects import Dispatch, Effect
+from stream_processors.enrichment.effects import AppendAccepted, Dispatch, Effect, EndTurn
 from stream_processors.enrichment.endings import close
 from stream_processors.enrichment.facts import Facts
 from stream_processors.enrichment.inputs import (
@@ -209,7 +209,7 @@ def reduce(conversation: ConversationId, before: State | None, given: Input, fac
     if not draft.is_forgotten:
         ordering.promote(draft)
         deadlines.prune(draft)
-    return Outcome(draft.freeze(), tuple(draft.effects))
+    return Outcome(draft.freeze(), tuple(_in_order(draft)))
 
 
 def standing(draft: Draft, turn: TurnId, given: Input) -> Standing:
@@ -222,6 +222,28 @@ def standing(draft: Draft, turn: TurnId, given: Input) -> Standing:
     if not isinstance(given, Completed) and draft.facts.has_ended(turn):
         return Standing.ENDED
     return Standing.UNMET
+
+
+def _in_order(draft: Draft) -> Iterator[Effect]:
+    """The effects, with `turn.accepted` before anything that may follow it in the log, and in the order of acceptance.
+
+    A crash may have lost the effects of an earlier input whose state is safe, and its repeat may come behind this input,
+    from another topic: so whoever this life of the gate has not accepted in the log yet is accepted first.
+    """
+    said = set[TurnId]()
+    for effect in draft.effects:
+        if isinstance(effect, Dispatch | EndTurn | AppendAccepted):
+            for other in draft.turns.values():
+                is_before = other.order < effect.turn.order and other.status is not Status.PARKED
+                if is_before and other.turn not in said and not draft.facts.was_said(other.turn):
+                    said.add(other.turn)
+                    yield AppendAccepted(other)
+            turn = effect.turn.turn
+            is_said = turn in said or isinstance(effect, AppendAccepted) or draft.facts.was_said(turn)
+            said.add(turn)
+            if not is_said:
+                yield AppendAccepted(effect.turn)
+        yield effect
 
 
 def _row(table: Mapping[Any, Any], key: Any) -> Any:

@@ -35,7 +35,7 @@ from stream_processors.enrichment.changelog import Changelog
 from stream_processors.enrichment.composing import Request, Scene
 from stream_processors.enrichment.context import ContextEntry, context_turn, pack_entry, unpack_entry
 from stream_processors.enrichment.counting import Measures
-from stream_processors.enrichment.effects import ForgetContext, KeepContext, KeepLoaded
+from stream_processors.enrichment.effects import AppendAccepted, ForgetContext, KeepContext, KeepLoaded
 from stream_processors.enrichment.facts import Facts, Limits, Plan
 from stream_processors.enrichment.fleet_view import FleetView
 from stream_processors.enrichment.gate import reduce
@@ -122,6 +122,7 @@ class Gate:
         self._states: OrderedDict[ConversationId, State | None] = OrderedDict()
         self._entries: OrderedDict[TurnId, ContextEntry] = OrderedDict()
         self._prompts: dict[TurnId, Prompt] = {}
+        self._said: set[TurnId] = set()
         self._agendas: dict[int, Agenda] = {}
         self._generations: dict[int, tuple[int, int]] = {}  # of the group > the one to write under
         self._chains: dict[ConversationId, asyncio.Task[None]] = {}
@@ -178,6 +179,7 @@ class Gate:
         self._states.clear()
         self._entries.clear()
         self._prompts.clear()
+        self._said.clear()
 
     def written_under(self, partition: int) -> int:
         """The generation that this process writes under there."""
@@ -273,6 +275,8 @@ class Gate:
                     written += self._keep(partition, [] if ended is None else [ended])
                 case KeepLoaded() if isinstance(record, ContextLoaded):
                     written += self._keep(partition, [ContextEntry(turn=turn) for turn in record.turns])
+                case AppendAccepted(turn):
+                    self._said.add(turn.turn)
                 case ForgetContext():
                     written += self._forget(partition, conversation)
         if outcome.state != before:
@@ -336,6 +340,7 @@ class Gate:
             plan=plan,
             is_alive=fleet.is_alive,
             has_ended=lambda turn: self._contexts.read(partition, turn.encode()) is not None,
+            was_said=self._said.__contains__,
             persisted=self.persisted.get(partition, -1),
             turn_s=self._turn_s,
             limits=self._limits,
@@ -517,6 +522,7 @@ class Gate:
         self._turn_s = turn_s if self._turn_s is None else 0.9 * self._turn_s + 0.1 * turn_s
         if record.turn is not None:
             self._prompts.pop(record.turn, None)
+            self._said.discard(record.turn)
 
     async def drained(self) -> None:
         """Returns when nothing is under way."""

@@ -3,7 +3,7 @@
 from schemas.ids import TurnId
 from schemas.turns import Reason
 from stream_processors.enrichment.draft import Draft
-from stream_processors.enrichment.effects import AppendAccepted, Dispatch, EndTurn, RequestStop
+from stream_processors.enrichment.effects import Dispatch, EndTurn, RequestStop
 from stream_processors.enrichment.endings import close, end
 from stream_processors.enrichment.inputs import StopAsked
 from stream_processors.enrichment.state import Note, OpenTurn, Status
@@ -25,7 +25,7 @@ def stop(draft: Draft, turn: OpenTurn, *, is_named: bool = False) -> None:
                 draft.say(RequestStop(turn.turn))
             _stop_active(draft, turn)
         case Status.ENDING:
-            draft.say(AppendAccepted(turn), EndTurn(turn))
+            draft.say(EndTurn(turn))
 
 
 def _stop_active(draft: Draft, turn: OpenTurn) -> None:

@@ -1,4 +1,4 @@
-"""What happens by the clock around the gate: a tick a second for each owned partition, and looks at others' progress."""
+"""What happens by the clock around the gate: a tick a second for each owned partition, and looks at others."""
 
 import asyncio
 import logging
