@@ -1,7 +1,6 @@
 """What documents claim: settings, the code blocks of README and DESIGN, and the names they use."""
 
 import ast
-import dataclasses
 import re
 import shlex
 import subprocess
@@ -70,10 +69,10 @@ def test_the_page_of_settings_is_the_code_s() -> None:
 def test_every_setting_says_what_it_means() -> None:
     """No setting stands without its meaning."""
     silent = [
-        f"{kind.__name__}.{field.name}"
-        for kind in sections().values()
-        for field in dataclasses.fields(kind)
-        if not field.metadata.get("doc")
+        f"{kind.__name__}.{row.key}"
+        for (section, _), kind in sections().items()
+        for row in describe(kind, section)
+        if not row.doc
     ]
     assert not silent
 

@@ -14,8 +14,6 @@ WITHOUT_TWIN = {
 }
 # Modules whose test bears another name, or none, and why.
 TOLD_ELSEWHERE = {
-    "infra.runtime.kafka_settings": "plain values: tests/house/test_docs.py, and every test of a Kafka room",
-    "infra.runtime.cassandra_settings": "plain values: tests/house/test_docs.py, and every test of the store",
     "infra.runtime.clock": "four lines over the standard library",
 }
 
