@@ -13,6 +13,7 @@ from typing import Any
 from aiohttp import web
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosedError
+from websockets.typing import Subprotocol
 
 from delivery.main import build
 from delivery.node import Node
@@ -237,7 +238,10 @@ class Scene:
         """A connected client, by the scene's key unless told."""
         headers = {"Authorization": f"Bearer {token or self.key}"} if token != "" else {}
         socket = await connect(
-            f"ws://127.0.0.1:{node.port}{path}", subprotocols=[SUBPROTOCOL], additional_headers=headers, **more
+            f"ws://127.0.0.1:{node.port}{path}",
+            subprotocols=[Subprotocol(SUBPROTOCOL)],
+            additional_headers=headers,
+            **more,
         )
         self.stack.push_async_callback(socket.close)
         return Client(socket)

@@ -294,7 +294,8 @@ async def test_who_stops_reading_is_cut_and_hurts_nobody(scene: Scene) -> None:
     text = "x" * 8000
     for start in range(0, 1000, 50):
         await talk.append_all([talk.delta(turn, seq, text) for seq in range(start, start + 50)])
-        frames = await reader.events(lambda event, last=start + 49: event.get("seq") == last)
+        last = start + 49
+        frames = await reader.events(lambda event, last=last: bool(event.get("seq") == last))  # type: ignore[misc]
         shown = [frame["event"]["seq"] for frame in frames if frame["event"]["type"] == "turn.delta"]
         assert shown == list(range(start, start + 50))
         # Its bound, and what one batch of the tail may bring before it is looked at.
