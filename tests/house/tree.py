@@ -66,7 +66,7 @@ class Module:
 def modules() -> dict[str, Module]:
     """Every module of ours by name."""
     files = {_name(path): path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))}
-    return {name: Module(name, path, _imports(path, files.keys())) for name, path in files.items()}
+    return {name: Module(name, path, imports(path, files.keys())) for name, path in files.items()}
 
 
 def files_of_tests() -> list[Path]:
@@ -79,7 +79,8 @@ def _name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def _imports(path: Path, known: Container[str]) -> tuple[Import, ...]:
+def imports(path: Path, known: Container[str]) -> tuple[Import, ...]:
+    """What a file imports; `known` tells `from package import module` from `from module import name`."""
     found: list[Import] = []
 
     def visit(node: ast.AST, *, is_lazy: bool) -> None:
