@@ -1,16 +1,18 @@
-"""The gateway spoken to by the official client, with real Kafka and Cassandra behind it and a scripted pipeline."""
+"""`/v1/responses` spoken to by the official client, with real Kafka and Cassandra behind it and a scripted pipeline."""
 
-import asyncio
+from typing import Any
 
 import openai
 import pytest
+from aiohttp import ClientSession
 from openai import AsyncOpenAI
 
 from schemas import ids
+from tests.producers.support.errors import told
 from tests.producers.support.records import MODEL
-from tests.producers.support.running import Running, soon
+from tests.producers.support.running import Running
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def test_response(client: AsyncOpenAI) -> None:
@@ -188,112 +190,6 @@ async def test_busy(client: AsyncOpenAI) -> None:
     assert refused.value.response.headers["x-should-retry"] == "false"
 
 
-async def test_chat(client: AsyncOpenAI, gateway: Running) -> None:
-    """A chat completion is one turn with the client's own history, and isn't stored."""
-    made = await client.chat.completions.create(
-        model=MODEL,
-        messages=[
-            {"role": "developer", "content": "be kind"},
-            {"role": "user", "content": "hi"},
-            {"role": "assistant", "content": "hello"},
-            {"role": "user", "content": [{"type": "text", "text": "echo: one two"}]},
-        ],
-        n=1,
-        tools=[],
-        logprobs=False,
-    )
-    assert made.id.startswith("chatcmpl-")
-    assert made.choices[0].message.content == "one two"
-    assert made.choices[0].finish_reason == "stop"
-    assert made.usage is not None
-    assert made.usage.total_tokens == 9
-    asked = gateway.pipeline.requests[-1].request
-    assert (asked.instructions, [each.text for each in asked.history]) == ("be kind", ["hi", "hello"])
-    assert (asked.stored, asked.log.topic) == (False, "conversations.unstored")
-    with pytest.raises(openai.NotFoundError):
-        await client.responses.retrieve(f"resp_{made.id[9:]}")
-
-
-async def test_chat_stream(client: AsyncOpenAI) -> None:
-    """Chunks begin with the role, end with the finish reason, and tell the usage when asked."""
-    stream = await client.chat.completions.create(
-        model=MODEL,
-        messages=[{"role": "user", "content": "echo: one two"}],
-        stream=True,
-        stream_options={"include_usage": True},
-    )
-    chunks = [chunk async for chunk in stream]
-    assert chunks[0].choices[0].delta.role == "assistant"
-    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices) == "one two"
-    assert chunks[-2].choices[0].finish_reason == "stop"
-    assert chunks[-1].choices == []
-    assert chunks[-1].usage is not None
-    assert chunks[-1].usage.completion_tokens == 2
-    assert all(chunk.usage is None for chunk in chunks[:-1])
-
-
-async def test_chat_refused(client: AsyncOpenAI) -> None:
-    """A refused chat completion is HTTP 200 with the policy's sentence as content."""
-    made = await client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": "refuse"}])
-    assert made.choices[0].finish_reason == "content_filter"
-    assert made.choices[0].message.content == "We don't talk about this."
-
-
-async def test_chat_failed(client: AsyncOpenAI) -> None:
-    """A failed chat completion is an error with a status, and in a stream that has begun an error event."""
-    for script, status, code in (("fail", 500, "engine_failed"), ("expire", 503, "deadline")):
-        with pytest.raises(openai.InternalServerError) as failed:
-            await client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": script}])
-        assert (failed.value.status_code, failed.value.code) == (status, code)
-        assert failed.value.response.headers["x-should-retry"] == "false"
-        stream = await client.chat.completions.create(
-            model=MODEL, messages=[{"role": "user", "content": script}], stream=True
-        )
-        with pytest.raises(openai.APIError) as told:
-            async for _ in stream:
-                pass
-        assert told.value.code == code
-
-
-async def test_abandoned(client: AsyncOpenAI, gateway: Running) -> None:
-    """A broken connection stops a turn that isn't stored."""
-    stream = await client.chat.completions.create(
-        model=MODEL, messages=[{"role": "user", "content": "slow"}], stream=True
-    )
-    turn = ""
-    async for chunk in stream:
-        turn = f"resp_{chunk.id[9:]}"
-        break
-    gateway.pipeline.stop_seen.clear()
-    await stream.close()
-    await soon(gateway.pipeline.stop_seen)
-    assert gateway.pipeline.stopped[-1] == turn
-
-
-async def test_not_abandoned(client: AsyncOpenAI, gateway: Running) -> None:
-    """A broken connection never stops a stored turn: it can be taken up again."""
-    stream = await client.responses.create(model=MODEL, input="slow", stream=True)
-    turn = ""
-    async for event in stream:
-        if event.type == "response.created":
-            turn = event.response.id
-        if event.type == "response.output_text.delta":
-            break
-    await stream.close()
-    # Longer than abandon_s: by then a stop would have been asked for. An unstored turn, begun later, is the clock.
-    unstored = await client.chat.completions.create(
-        model=MODEL, messages=[{"role": "user", "content": "slow"}], stream=True
-    )
-    async for _ in unstored:
-        break
-    gateway.pipeline.stop_seen.clear()
-    await unstored.close()
-    await soon(gateway.pipeline.stop_seen)
-    assert turn not in gateway.pipeline.stopped
-    assert (await client.responses.retrieve(turn)).status == "in_progress"
-    await client.responses.cancel(turn)
-
-
 async def test_idempotency_key(client: AsyncOpenAI, gateway: Running) -> None:
     """A resend under the same key is the same turn; another body under it is refused."""
     headers = {"Idempotency-Key": "order-1"}
@@ -308,73 +204,21 @@ async def test_idempotency_key(client: AsyncOpenAI, gateway: Running) -> None:
     assert refused.value.code == "idempotency_mismatch"
 
 
-async def test_idempotency_key_at_once(client: AsyncOpenAI) -> None:
-    """Of two bodies under one key at the same time one is the turn, and the other is refused."""
-    headers = {"Idempotency-Key": "race-1"}
-    results = await asyncio.gather(
-        *(
-            client.chat.completions.create(
-                model=MODEL, messages=[{"role": "user", "content": f"echo: {word}"}], extra_headers=headers
-            )
-            for word in ("left", "right")
-        ),
-        return_exceptions=True,
-    )
-    assert sorted(type(each).__name__ for each in results) == ["ChatCompletion", "ConflictError"]
-
-
-async def test_models(client: AsyncOpenAI) -> None:
-    """Models are listed with their length; the closing pool is none of them."""
-    listed = await client.models.list()
-    assert [model.id for model in listed.data] == [MODEL]
-    one = await client.models.retrieve(MODEL)
-    assert one.to_dict()["max_model_len"] == 2048
-    with pytest.raises(openai.NotFoundError):
-        await client.models.retrieve("gpt-4")
-    with pytest.raises(openai.NotFoundError) as refused:
-        await client.responses.create(model="gpt-4", input="hi")
-    assert refused.value.param == "model"
-
-
-async def test_conversations(client: AsyncOpenAI, gateway: Running) -> None:
-    """A conversation is made, described, used, listed by activity, and deleted for good."""
-    made = await client.conversations.create(metadata={"topic": "tests"})
-    other = await client.conversations.create()
-    assert (await client.conversations.retrieve(made.id)).metadata == {"topic": "tests"}
-    changed = await client.conversations.update(made.id, metadata={"topic": "more"})
-    assert changed.metadata == {"topic": "more"}
-    answer = await client.responses.create(model=MODEL, input="echo: hi", conversation=made.id)
-    items = await client.conversations.items.list(made.id)
-    assert [item.to_dict()["role"] for item in items.data] == ["assistant", "user"]
-    one = await client.conversations.items.retrieve(items.data[0].to_dict()["id"], conversation_id=made.id)  # type: ignore[arg-type]
-    assert one.to_dict()["content"][0]["text"] == "hi"  # type: ignore[index]
-    gone = await client.conversations.delete(made.id)
-    assert gone.deleted
-    for call in (
-        client.conversations.retrieve(made.id),
-        client.responses.retrieve(answer.id),
-        client.conversations.items.list(made.id),
-        client.responses.create(model=MODEL, input="echo: hi", conversation=made.id),
-    ):
-        with pytest.raises(openai.NotFoundError):
-            await call
-    assert (await client.conversations.retrieve(other.id)).id == other.id
-
-
-async def test_items_pages(client: AsyncOpenAI) -> None:
-    """Pages of items follow one another without a gap or a repeat, in either order, whatever their size."""
-    made = await client.conversations.create()
-    for number in range(4):
-        await client.responses.create(model=MODEL, input=f"echo: {number}", conversation=made.id)
-    for order in ("asc", "desc"):
-        whole = [
-            item.to_dict()["id"]
-            async for item in client.conversations.items.list(made.id, order=order, limit=100)  # type: ignore[arg-type]
-        ]
-        assert len(whole) == 8
-        for limit in (1, 2, 3, 5):
-            paged = [
-                item.to_dict()["id"]
-                async for item in client.conversations.items.list(made.id, order=order, limit=limit)  # type: ignore[arg-type]
-            ]
-            assert paged == whole
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({}, (400, "invalid_request", "input")),
+        ({"input": "x", "tools": [{"type": "function"}]}, (400, "unsupported_parameter", "tools")),
+        ({"input": "x", "text": {"format": {"type": "json_object"}}}, (400, "unsupported_value", "text")),
+        ({"input": "x", "top_k": 3}, (400, "unsupported_parameter", "top_k")),
+        ({"input": "x", "temperature": 3}, (400, "invalid_request", "temperature")),
+        ({"input": "x" * (192 * 1024 + 1)}, (413, "too_large", "input")),
+        ({"input": "x" * (768 * 1024)}, (413, "too_large", None)),
+        ({"input": "x", "background": True, "store": False}, (400, "invalid_request", "background")),
+        ({"input": "x", "conversation": "conv_1"}, (400, "invalid_request", "conversation")),
+    ],
+)
+async def test_refusals(http: ClientSession, body: dict[str, Any], expected: tuple[int, str, str | None]) -> None:
+    """What can't be served is refused by name."""
+    async with http.post("/v1/responses", json=body) as answer:
+        assert await told(answer) == expected
