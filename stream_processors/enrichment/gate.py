@@ -227,7 +227,7 @@ def standing(draft: Draft, turn: TurnId, given: Input) -> Standing:
 def _in_order(draft: Draft) -> Iterator[Effect]:
     """The effects, with `turn.accepted` before anything that may follow it in the log, and in the order of acceptance.
 
-    A crash may have lost the effects of an earlier input whose state is safe, and its repeat may come behind this input,
+    A crash may have lost the effects of an earlier input whose state is safe, and its repeat may come behind this one,
     from another topic: so whoever this life of the gate has not accepted in the log yet is accepted first.
     """
     said = set[TurnId]()

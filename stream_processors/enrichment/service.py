@@ -171,6 +171,11 @@ class EnrichmentService:
             raise InvariantBroken("an input came before the gate was built")
         return self._gate
 
+    @property
+    def partitions(self) -> tuple[int, ...]:
+        """Those that this process owns and has recovered."""
+        return () if self._gate is None else self._gate.partitions
+
     async def watch(self) -> None:
         """Returns never; raises what the service can't go on from."""
         if self._broken is not None:

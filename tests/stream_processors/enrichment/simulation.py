@@ -4,7 +4,9 @@ The gate's order of things is the shell's: state, then effects, then ack; what a
 """
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from schemas import ids
@@ -124,11 +126,12 @@ class World:
             return Unloaded(TurnId(turn.parent))
         return Fits(pool=self.chance.choice(("a", "b")), deployment="d", tokens=1)
 
-    def take(self, topic: str) -> None:
+    def take(self, topic: str) -> bool:
         given = self.topics[topic][self.read[topic]]
         place = (topic, self.read[topic])
         self.read[topic] += 1
         self.move(given, place)
+        return True
 
     def move(self, given: Input, place: tuple[str, int] | None) -> None:
         outcome = reduce(CONVERSATION, self.state, given, self.facts())
@@ -204,7 +207,7 @@ class World:
 
     # --- the others ---------------------------------------------------------------------------------------------------
 
-    def load(self) -> None:
+    def load(self) -> bool:
         parent = self.loads.pop(0)
         done = [each for each in self.topics["turns"] if isinstance(each, Completed)]
         newest = max(done, key=lambda each: each.n, default=None)
@@ -216,6 +219,7 @@ class World:
                 is_deleted=self.is_deleted,
             )
         )
+        return True
 
     def work(self) -> bool:
         """A worker meets one source and does what the claim's rule says, whole."""
@@ -301,11 +305,11 @@ class World:
     def step(self, *, faults: bool) -> bool:
         """One step of somebody; False when nobody has anything to do."""
         able = [name for name in self.read if self.read[name] < len(self.topics[name])]
-        steps: list[Any] = [lambda name=name: (self.take(name), True)[1] for name in able]
+        steps: list[Callable[[], bool]] = [partial(self.take, name) for name in able]
         if self.batches:
             steps += [self.save, self.act, self.act]
         if self.loads:
-            steps.append(lambda: (self.load(), True)[1])
+            steps.append(self.load)
         steps.append(self.work)
         self.chance.shuffle(steps)
         if faults and self.chance.random() < 0.03:

@@ -3,6 +3,7 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas.ids import TurnId
 from schemas.turns import Reason
 from stream_processors.enrichment.inputs import Allowed, Completed, StopAsked
 from stream_processors.enrichment.state import State
@@ -53,8 +54,9 @@ def _check(world: World) -> None:
     _check_order(world, requested)
 
 
-def _check_order(world: World, requested: set) -> None:
-    highest, shown = -1, {}
+def _check_order(world: World, requested: set[TurnId]) -> None:
+    highest = -1
+    shown: dict[TurnId, int] = {}
     for record in world.log:
         if record.kind == "A" and record.order > highest:
             highest = record.order

@@ -91,8 +91,10 @@ class Seen:
     records: list[tuple[int, int, Record]] = field(default_factory=list)
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
-    def of(self, kind: type, turn: TurnId | None = None) -> list[Any]:
-        return [each for _, _, each in self.records if isinstance(each, kind) and turn in (None, each.turn)]
+    def of(self, kind: type, name: str | None = None) -> list[Any]:
+        """Records of that type; of one turn or conversation if named."""
+        found = [each for _, _, each in self.records if isinstance(each, kind)]
+        return [each for each in found if name in (None, each.turn, each.conversation)]
 
 
 class World:
@@ -111,7 +113,7 @@ class World:
         self._tasks: list[asyncio.Task[None]] = []
         self._work: asyncio.Queue[tuple[str, int, int, TurnDispatched]] = asyncio.Queue()
         self._dispatches: dict[TurnId, int] = {}
-        self._is_reporting = True
+        self.dead_pools: set[str] = set()
 
     async def start(self, *, with_workers: bool = True) -> None:
         rows = [*topics.TOPICS.values(), topics.inference_topic(POOL), topics.inference_topic(topics.CLOSING_POOL)]
@@ -153,7 +155,7 @@ class World:
             await seen.changed.wait_for(lambda: holds(seen))
         return seen
 
-    async def completed(self, turn: TurnId, within_s: float = 30.0) -> TurnCompleted:
+    async def completed(self, turn: TurnId | None, within_s: float = 30.0) -> TurnCompleted:
         seen = await self.until(topics.TURNS, lambda seen: bool(seen.of(TurnCompleted, turn)), within_s)
         found: TurnCompleted = seen.of(TurnCompleted, turn)[0]
         return found
@@ -183,7 +185,7 @@ class World:
     async def _reports(self) -> None:
         while True:
             await asyncio.sleep(1)
-            for pool in (POOL, topics.CLOSING_POOL):
+            for pool in {POOL, topics.CLOSING_POOL} - self.dead_pools:
                 await self.report(pool)
 
     async def _worker(self) -> None:
@@ -192,6 +194,8 @@ class World:
             topic, partition, offset, sent = await self._work.get()
             await self.answering.wait()
             assert sent.turn is not None
+            if sent.pool in self.dead_pools:
+                continue
             if self._dispatches.get(sent.turn, 0) >= sent.dispatch:
                 continue
             attempt = len([1 for turn in self._dispatches if turn == sent.turn]) + 1
@@ -263,6 +267,9 @@ async def gate(
     )
     await service.start()
     try:
+        async with asyncio.timeout(30):
+            while len(service.partitions) < world.kafka.partitions:  # noqa: ASYNC110 - faust tells nobody
+                await asyncio.sleep(0.02)
         yield service
         await service.drain()
     finally:
