@@ -26,6 +26,7 @@ class SimulatedEngine:
         self._batch = SimulatedBatch(settings)
         self._mailboxes: dict[str, Mailbox[Emission]] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0  # not asked of the handle: uvloop gives one without `when` for a time that has come
         self._stepped_at = 0.0
         self._dead: EngineDead | None = None
 
@@ -107,10 +108,10 @@ class SimulatedEngine:
             return
         due = max(due, self._stepped_at + _STEP_S)
         if self._timer is not None:
-            if self._timer.when() <= due:
+            if self._timer_at <= due:
                 return
             self._timer.cancel()
-        self._timer = loop.call_at(due, self._step, loop)
+        self._timer, self._timer_at = loop.call_at(due, self._step, loop), due
 
     def _step(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = None
