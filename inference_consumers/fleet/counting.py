@@ -39,7 +39,8 @@ class Counting:
 
     def turn_ended(self, fold: TurnFold) -> None:
         """A turn was projected by this worker; one that two workers project is counted by both, unlike in usage."""
-        end, usage = fold.ended, projection.usage(fold)
+        end = fold.ended
+        usage = None if end is None else projection.usage(fold)
         if end is None or usage is None:
             return
         model, tier = end.model or "none", end.tier

@@ -241,8 +241,6 @@ class Course:
                 continue
             except CallerError as error:
                 return failed(error.code, str(error))
-            finally:
-                answer.stop_timer()
             return self._as_ending(ended, releaser)
         return None
 

@@ -28,6 +28,7 @@ class DeltaStream:
         self._coalescer = Coalescer(merge_ms)
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
+        self._is_closed = False
         self.seq = seq
         self.texts: list[str] = []
         self.token_ids: list[int] = []
@@ -42,7 +43,7 @@ class DeltaStream:
     def pump(self) -> None:
         """Send what is due; called by itself, and when an acknowledgement made room."""
         due_ms = self._coalescer.due_ms
-        if due_ms is None or self._log.unacked >= _MAX_UNACKED:
+        if due_ms is None or self._is_closed or self._log.unacked >= _MAX_UNACKED:
             return
         now_ms = self._now_ms()
         if due_ms <= now_ms:
@@ -52,11 +53,15 @@ class DeltaStream:
 
     def flush(self) -> None:
         """Send all that is held."""
-        self.close()
+        self._stop_timer()
         self._send(self._coalescer.take(self._now_ms()))
 
     def close(self) -> None:
-        """Send nothing more by itself."""
+        """Send nothing more by itself, whatever is acknowledged yet."""
+        self._is_closed = True
+        self._stop_timer()
+
+    def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

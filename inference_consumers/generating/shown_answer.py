@@ -47,10 +47,6 @@ class ShownAnswer:
         generation.open(releaser, self.stream)
         return releaser
 
-    def stop_timer(self) -> None:
-        """Nothing is sent by itself any more."""
-        self.stream.close()
-
     async def close(self) -> None:
         """Send nothing more."""
         self.stream.close()

@@ -238,9 +238,9 @@ class GroupMember:
         """Aiokafka has ended a rebalance. Nothing here may take long: heartbeats have not begun again."""
         positions = await self._on_assigned(self.generation, partitions)
         for number in partitions:
-            if number in positions:
-                self._consumer.seek(TopicPartition(self._topic, number), positions[number])
-            else:
+            # Any position at all: aiokafka fetches nothing from a broker while one of its partitions has none.
+            self._consumer.seek(TopicPartition(self._topic, number), positions.get(number, 0))
+            if number not in positions:
                 self.pause(number)
 
 

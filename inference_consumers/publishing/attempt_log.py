@@ -41,12 +41,13 @@ class AttemptLog:
         self._settled = asyncio.Event()
         self._settled.set()
         self._last_offset = -1
+        self._is_closed = False
         self.unacked = 0
         self.is_lost = False
 
     def put(self, record: Record) -> None:
         """Append the record behind all that was put before; nothing happens once the attempt is lost."""
-        if self.is_lost:
+        if self.is_lost or self._is_closed:
             return
         self.unacked += 1
         self._settled.clear()
@@ -67,6 +68,7 @@ class AttemptLog:
 
     async def close(self) -> None:
         """Send nothing more. What was enqueued at the client may still land. Idempotent."""
+        self._is_closed = True
         self._queue.clear()
         if self._sender is not None:
             self._sender.cancel()

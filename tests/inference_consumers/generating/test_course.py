@@ -1,0 +1,348 @@
+"""One source from its claim to its end, with every fault by name."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from inference_consumers.engines.port import Answer, GenerationRequest
+from inference_consumers.generating.generation import Interrupt
+from inference_consumers.scheduling.phases import Phase
+from infra.runtime.kafka_log import Entry
+from schemas import codec, topics
+from schemas.errors import ContextTooLarge, EngineDead, EngineFailed, ErrorCode
+from schemas.records import PolicyPublished, Record, TurnReturned, TurnStarted
+from schemas.turns import Failure, LogAddress, Options, Reason, Source
+from tests.inference_consumers.generating.courses import SOURCE, Stage, dispatch
+from tests.inference_consumers.scripted_engine import ScriptedEngine, said
+from tests.support.logs import TURNS, delta, ended, started
+from tests.support.samples import AT, TURN
+from tests.support.waiting import until
+
+assert TURN not in TURNS
+
+
+def _reason(stage: Stage) -> Reason:
+    end = stage.fold().ended
+    assert end is not None
+    return end.reason
+
+
+async def _shows(stage: Stage, text: str) -> None:
+    async def ask() -> bool:
+        return stage.fold().text == text
+
+    await until(ask, every_s=0.001)
+
+
+async def test_a_turn_runs_through() -> None:
+    """Claim, deltas, end and the three facts, in this order; the slot is free before the turn is projected."""
+    stage = Stage(ScriptedEngine(said("a", "b", "c")))
+    assert await stage.course(dispatch()).run() is Phase.FINISHED
+    assert stage.fold().text == "abc"
+    assert _reason(stage) is Reason.STOP
+    assert [topic for topic, _ in stage.outlet.facts] == [topics.VERDICTS, topics.USAGE, topics.TURNS]
+    assert stage.freed == 1
+    assert stage.tokens == 3
+    assert len(stage.ended) == 1
+
+
+async def test_the_prefill_runs_beside_the_claim() -> None:
+    """The engine begins while the claim is on its way, and nothing is released before it is ours."""
+    engine = ScriptedEngine(said("a", "b"))
+    stage = Stage(engine)
+    stage.log.is_held.clear()
+    running = asyncio.create_task(stage.course(dispatch(), is_new=False).run())
+    stage.log.is_held.set()
+    await running
+    assert len(engine.requests) == 1
+    assert stage.log.records[0].type == "turn.started"
+
+
+async def test_an_ended_turn_is_only_projected() -> None:
+    """A successor that finds the end says the facts again and generates nothing."""
+    engine = ScriptedEngine(said("x"))
+    stage = Stage(engine)
+    stage.log.records = [_claim(1), delta(TURN, 1, 0, "a"), ended(TURN, 1, 1)]
+    assert await stage.course(dispatch(), is_new=False).run() is Phase.FINISHED
+    assert [topic for topic, _ in stage.outlet.facts][-1] == topics.TURNS
+    assert not engine.requests
+    assert len(stage.log.records) == 3
+    assert stage.freed == 1
+
+
+def _claim(attempt: int, *, generation: int = 4, dispatched: int = 1, source: Source = SOURCE) -> TurnStarted:
+    return replace(started(TURN, attempt), generation=generation, dispatch=dispatched, source=source)
+
+
+async def test_a_successor_goes_on_behind_what_is_shown() -> None:
+    """It generates from the prompt and the emitted tokens, with the rest of the budget, and its seq goes on."""
+    engine = ScriptedEngine(said("c", "d"))
+    stage = Stage(engine)
+    stage.log.records = [_claim(1), delta(TURN, 1, 0, "a"), delta(TURN, 1, 1, "b")]
+    await stage.course(dispatch(options=Options(max_tokens=10)), is_new=False).run()
+    assert stage.fold().text == "abcd"
+    [request] = engine.requests
+    assert (request.emitted_token_ids, request.emitted_text, request.max_tokens) == ((0, 1), "ab", 8)
+    assert stage.fold().cursor.attempt == 2
+    usage = stage.outlet.facts[-2][1]
+    assert getattr(usage, "generated_tokens", None) == 4
+
+
+async def test_a_prefill_of_a_shorter_prefix_is_thrown_away() -> None:
+    """What the skipped first read would have shown is found by the second: generation begins anew behind it."""
+    engine = ScriptedEngine(said("x"), said("b"))
+    stage = Stage(engine)
+    stage.log.records = [_claim(1), delta(TURN, 1, 0, "a")]
+    await stage.course(dispatch(), is_new=True).run()
+    assert stage.fold().text == "ab"
+    assert [request.emitted_text for request in engine.requests] == ["", "a"]
+    assert engine.open_generations == 0
+
+
+async def test_a_budget_that_is_used_up_ends_the_turn() -> None:
+    """A predecessor that had shown all the tokens allowed leaves only the end to be written."""
+    engine = ScriptedEngine(said("x"))
+    stage = Stage(engine)
+    stage.log.records = [_claim(1), delta(TURN, 1, 0, "a", tokens=3)]
+    await stage.course(dispatch(options=Options(max_tokens=3)), is_new=False).run()
+    assert _reason(stage) is Reason.LENGTH
+    assert not engine.requests
+
+
+async def test_a_repeat_is_finished_and_writes_nothing() -> None:
+    """Another source of the same dispatch holds the turn."""
+    stage = Stage(ScriptedEngine(said("x")))
+    stage.log.records = [_claim(1, source=Source("inference.default", 1, 1))]
+    assert await stage.course(dispatch(), is_new=False).run() is Phase.FINISHED
+    assert len(stage.log.records) == 1
+    assert not stage.outlet.facts
+
+
+async def test_a_zombie_that_was_refused_leaves() -> None:
+    """The group says that the partition is another's: nothing is written, nothing is finished."""
+    stage = Stage(ScriptedEngine(said("x")))
+    stage.log.records = [_claim(1, generation=9)]
+    assert await stage.course(dispatch(), is_new=False).run() is Phase.LEFT
+    assert len(stage.log.records) == 1
+
+
+async def test_an_owner_with_a_lower_generation_gives_the_turn_back() -> None:
+    """The group's generations began again: only a new dispatch number settles who runs the turn."""
+    stage = Stage(ScriptedEngine(said("x")), is_owner=True)
+    stage.log.records = [_claim(1, generation=9)]
+    assert await stage.course(dispatch(), is_new=False).run() is Phase.FINISHED
+    [(topic, record)] = stage.outlet.facts
+    assert topic == topics.TURNS
+    assert isinstance(record, TurnReturned)
+
+
+@pytest.mark.parametrize(
+    ("why", "reason"), [(Interrupt.CANCELLED, Reason.CANCELLED), (Interrupt.EXPIRED, Reason.EXPIRED)]
+)
+async def test_an_interrupt_ends_the_engine_and_the_turn(why: Interrupt, reason: Reason) -> None:
+    """A stop or a deadline closes the engine's iterator and ends the turn with what was shown."""
+    engine = ScriptedEngine(said("a", "b", finish=None))
+    stage = Stage(engine)
+    course = stage.course(dispatch())
+    running = asyncio.create_task(course.run())
+    await _shows(stage, "ab")
+    course.interrupt(why)
+    assert await running is Phase.FINISHED
+    assert _reason(stage) is reason
+    assert engine.open_generations == 0
+    assert stage.freed == 1
+
+
+async def test_a_stopped_turn_never_meets_the_engine() -> None:
+    """A stop known before the turn starts costs no prompt token."""
+    engine = ScriptedEngine(said("a"))
+    stage = Stage(engine, stopped=True)
+    await stage.course(dispatch()).run()
+    assert _reason(stage) is Reason.CANCELLED
+    assert not engine.requests
+
+
+async def test_a_turn_past_its_deadline_never_meets_the_engine() -> None:
+    """What arrives too late ends as expired."""
+    engine = ScriptedEngine(said("a"))
+    stage = Stage(engine)
+    await stage.course(dispatch(deadline_at="2001-01-01T00:00:00.000Z")).run()
+    assert _reason(stage) is Reason.EXPIRED
+    assert not engine.requests
+
+
+async def test_a_hand_over_leaves_at_a_token_boundary() -> None:
+    """All that was shown is acknowledged, no end is written, and a successor continues the text."""
+    engine = ScriptedEngine(said("a", "b", finish=None))
+    stage = Stage(engine)
+    course = stage.course(dispatch())
+    running = asyncio.create_task(course.run())
+    await _shows(stage, "ab")
+    course.interrupt(Interrupt.HANDED_OVER)
+    assert await running is Phase.LEFT
+    assert stage.fold().ended is None
+    assert not stage.outlet.facts
+    successor = Stage(ScriptedEngine(said("c")), log=stage.log)
+    assert await successor.course(dispatch(), generation=6, is_new=False).run() is Phase.FINISHED
+    assert successor.fold().text == "abc"
+
+
+async def test_closing_ends_for_the_gates_reason() -> None:
+    """Without an engine the turn ends as the dispatch says, with its error or the reason's own."""
+    error = Failure(ErrorCode.UNAVAILABLE, "nobody", retriable=True)
+    stage = Stage(None)
+    await stage.course(dispatch(reason=Reason.FAILED, error=error)).run()
+    end = stage.fold().ended
+    assert end is not None
+    assert (end.reason, end.error) == (Reason.FAILED, error)
+    other = Stage(None)
+    await other.course(dispatch(reason=Reason.EXPIRED)).run()
+    end = other.fold().ended
+    assert end is not None
+    assert end.error is not None
+    assert end.error.code is ErrorCode.DEADLINE
+
+
+async def test_a_failing_engine_is_tried_again_behind_what_was_shown() -> None:
+    """The next try continues under the same attempt; nothing shown is said twice."""
+    engine = ScriptedEngine(said("a", "b", fails=EngineFailed("once")), said("c"))
+    stage = Stage(engine)
+    await stage.course(dispatch()).run()
+    assert stage.fold().text == "abc"
+    assert stage.fold().cursor.attempt == 1
+    assert engine.requests[1].emitted_text == "ab"
+
+
+async def test_an_engine_that_always_fails_ends_the_turn() -> None:
+    """After max_attempts tries the turn ends as failed, retriable for the client."""
+    engine = ScriptedEngine(said(fails=EngineFailed("always")))
+    stage = Stage(engine)
+    await stage.course(dispatch(max_attempts=2)).run()
+    end = stage.fold().ended
+    assert end is not None
+    assert end.error is not None
+    assert (end.reason, end.error.code) == (Reason.FAILED, ErrorCode.ENGINE_FAILED)
+    assert len(engine.requests) == 2
+
+
+async def test_attempts_of_others_count() -> None:
+    """A turn that was claimed max_attempts times is ended by the next claim, without the engine."""
+    engine = ScriptedEngine(said("x"))
+    stage = Stage(engine)
+    stage.log.records = [_claim(number) for number in (1, 2, 3)]
+    await stage.course(dispatch(max_attempts=3), is_new=False).run()
+    assert _reason(stage) is Reason.FAILED
+    assert not engine.requests
+
+
+async def test_a_prompt_without_room_is_the_callers_fault() -> None:
+    """ContextTooLarge ends the turn under its own code, at once."""
+    stage = Stage(ScriptedEngine(said(fails=ContextTooLarge("no room"))))
+    await stage.course(dispatch()).run()
+    end = stage.fold().ended
+    assert end is not None
+    assert end.error is not None
+    assert end.error.code is ErrorCode.CONTEXT_TOO_LARGE
+
+
+async def test_options_out_of_range_end_the_turn() -> None:
+    """Options that no engine could follow end the turn as failed, not the worker."""
+    stage = Stage(ScriptedEngine(said("x")))
+    await stage.course(dispatch(options=Options(temperature=-1.0))).run()
+    end = stage.fold().ended
+    assert end is not None
+    assert end.error is not None
+    assert end.error.code is ErrorCode.INVALID_REQUEST
+
+
+async def test_a_dead_engine_is_told_upwards() -> None:
+    """EngineDead leaves the course as it is: nothing is ended, nothing is finished."""
+    stage = Stage(ScriptedEngine(said("a", fails=EngineDead("gone"))))
+    with pytest.raises(EngineDead):
+        await stage.course(dispatch()).run()
+    assert stage.fold().ended is None
+
+
+@pytest.mark.parametrize("lands", [False, True])
+@pytest.mark.parametrize("place", range(5))
+async def test_a_failed_append_anywhere_is_survived(place: int, lands: bool) -> None:
+    """Whichever append fails, landed or not: the attempt is over, another one ends the turn with the same text."""
+    stage = Stage(ScriptedEngine(said("a", "b", "c"), said("a", "b", "c")))
+    failing = stage.log
+
+    send = failing.send
+    sent = 0
+
+    async def counted(log: LogAddress, record: Record) -> "asyncio.Future[int]":
+        nonlocal sent
+        if sent == place:
+            failing.fail_next(lands=lands)
+        sent += 1
+        return await send(log, record)
+
+    failing.send = counted  # type: ignore[method-assign, assignment]
+    stage.engine = _Continuing()
+    assert await stage.course(dispatch()).run() is Phase.FINISHED
+    fold = stage.fold()
+    assert fold.ended is not None
+    assert fold.text == "abc"
+    completed = [record for topic, record in stage.outlet.facts if topic == topics.TURNS]
+    assert [getattr(record, "log_end", None) for record in completed] == [fold.end_offset]
+
+
+class _Continuing(ScriptedEngine):
+    """Says `abc`, whatever of it is said already."""
+
+    def generate(self, request: GenerationRequest) -> Answer:
+        left = "abc"[len(request.emitted_text) :]
+        self._scripts = [said(*left)]
+        return super().generate(request)
+
+
+async def test_projecting_is_repeated_until_it_is_acknowledged() -> None:
+    """A broker away behind the end costs nothing but time: the facts are said once it answers."""
+    stage = Stage(ScriptedEngine(said("a")))
+    stage.outlet.failures = 2
+    assert await stage.course(dispatch()).run() is Phase.FINISHED
+    assert [topic for topic, _ in stage.outlet.facts] == [topics.VERDICTS, topics.USAGE, topics.TURNS]
+    assert len([record for record in stage.log.records if record.type == "turn.ended"]) == 1
+
+
+async def test_a_displaced_worker_stays_silent() -> None:
+    """A claim above ours makes our deltas and our end dropped; by that claim we are the zombie."""
+    engine = ScriptedEngine(said("a", "b", "c", is_open=False))
+    script = engine._scripts[0]
+    stage = Stage(engine)
+    running = asyncio.create_task(stage.course(dispatch()).run())
+
+    async def claimed() -> bool:
+        return bool(stage.log.records)
+
+    await until(claimed, every_s=0.001)
+    stage.log.records.append(_claim(2, generation=6))
+    script.is_open.set()
+    assert await running is Phase.LEFT
+    assert stage.fold().text == ""
+    assert stage.fold().ended is None
+    assert not stage.outlet.facts
+
+
+async def test_withheld_text_stays_here() -> None:
+    """A match ends the turn as withheld: its pieces are counted, not shown, and the sentence stands in the detail."""
+    engine = ScriptedEngine(said("fine ", "sec", "ret", " more"))
+    stage = Stage(engine)
+    policy = PolicyPublished(
+        id="p", at=AT, policy="p", policy_version=1, rules=({"rule": "r", "texts": ["secret"]},), sentence="No."
+    )
+    _put_in_force(stage, policy)
+    await stage.course(dispatch()).run()
+    end = stage.fold().ended
+    assert end is not None
+    assert (end.reason, end.detail.refusal, end.withheld_tokens) == (Reason.WITHHELD, "No.", 3)
+    assert stage.fold().text == "fine "
+    assert engine.open_generations == 0
+
+
+def _put_in_force(stage: Stage, policy: PolicyPublished) -> None:
+    stage.policies.on_entry(0, Entry(0, 0, b"p", codec.encode(policy)))
