@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
-from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from inference_consumers.engines.port import GenerationRequest, Piece
 from inference_consumers.engines.settings import SimulatedSettings
@@ -27,6 +26,7 @@ from schemas import codec
 from schemas.records import TurnAccepted, TurnDelta, TurnStarted
 from schemas.turns import Message, Role
 from tests.bench.report import cpu_s, environment, resident_mb, spread
+from tests.support.analyst import read_whole, topics_of
 from tests.support.pipeline import Pipeline, start
 
 TTFT_MS, TOKENS_PER_S, SLOTS = 50.0, 50.0, 256
@@ -90,7 +90,7 @@ async def directly(arguments: argparse.Namespace) -> Figures:
 
 async def through(pipeline: Pipeline, arguments: argparse.Namespace) -> Figures:
     """Streaming HTTP through every tier; each turn begins a conversation of its own."""
-    body = {"model": "default", "input": f"tokens: {arguments.tokens}", "stream": True}
+    body = {"model": "simulated", "input": f"tokens: {arguments.tokens}", "stream": True}
     headers = {"Authorization": f"Bearer {pipeline.key}"}
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(headers=headers, connector=connector) as http:
@@ -110,24 +110,18 @@ async def through(pipeline: Pipeline, arguments: argparse.Namespace) -> Figures:
 async def hops(pipeline: Pipeline) -> None:
     """Where a turn's time goes: Kafka's own append times of its records, topic by topic."""
     append_ms: dict[str, dict[str, int]] = {}
-    consumer = AIOKafkaConsumer(bootstrap_servers=pipeline.kafka, auto_offset_reset="earliest")
-    await consumer.start()
-    names = [name for name in await consumer.topics() if name.startswith(("chat.", "inference.", "conversation"))]
-    partitions = [TopicPartition(name, each) for name in names for each in consumer.partitions_for_topic(name) or ()]
-    consumer.assign(partitions)
-    ends = await consumer.end_offsets(partitions)
-    while any([await consumer.position(each) < end for each, end in ends.items()]):
-        for batch in (await consumer.getmany(timeout_ms=300)).values():
-            for entry in batch:
-                _note(append_ms, entry.topic, entry.value, entry.timestamp)
-    await consumer.stop()
+    names = [
+        name for name in await topics_of(pipeline.kafka) if name.startswith(("chat.", "inference.", "conversation"))
+    ]
+    for entry in await read_whole(pipeline.kafka, names):
+        _note(append_ms, entry.value, entry.timestamp)
     steps = ("TurnRequested", "TurnAllowed", "turn.accepted", "TurnDispatched", "turn.started", "first delta")
     for before, after in itertools.pairwise(steps):
         taken = [times[after] - times[before] for times in append_ms.values() if before in times and after in times]
         print(f"  {before:>15} -> {after:<15} {spread(taken, 'ms')}")
 
 
-def _note(append_ms: dict[str, dict[str, int]], topic: str, value: bytes | None, at_ms: int) -> None:
+def _note(append_ms: dict[str, dict[str, int]], value: bytes | None, at_ms: int) -> None:
     if value is None:
         return
     record = codec.decode(value)

@@ -5,13 +5,13 @@ import json
 
 import aiohttp
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
 from cassandra.policies import WhiteListRoundRobinPolicy
 from cassandra.query import dict_factory
 
 from schemas import codec, ids
 from schemas.records import Record, TurnCompleted, TurnDelta, TurnEnded, UsageRecorded
+from tests.support.analyst import read_whole
 from tests.support.pipeline import Pipeline
 from tests.support.waiting import until
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.timeout(240)
 
 async def streamed(pipeline: Pipeline, text: str) -> tuple[str, str]:
     """The turn's id and its answer, as a streaming HTTP client reads them."""
-    body = {"model": "default", "input": text, "stream": True}
+    body = {"model": "simulated", "input": text, "stream": True}
     answer, turn = [], ""
     headers = {"Authorization": f"Bearer {pipeline.key}"}
     async with (
@@ -39,21 +39,8 @@ async def streamed(pipeline: Pipeline, text: str) -> tuple[str, str]:
 
 async def consumed(pipeline: Pipeline, topic: str) -> list[Record]:
     """A topic's records from the beginning to its present end, as an analyst's consumer reads them."""
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=pipeline.kafka, auto_offset_reset="earliest", enable_auto_commit=False
-    )
-    await consumer.start()
-    try:
-        partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or {0}]
-        consumer.assign(partitions)
-        ends = await consumer.end_offsets(partitions)
-        records = []
-        while any([await consumer.position(each) < end for each, end in ends.items()]):
-            batches = await consumer.getmany(timeout_ms=500)
-            records += [codec.decode(record.value) for batch in batches.values() for record in batch if record.value]
-        return records
-    finally:
-        await consumer.stop()
+    entries = await read_whole(pipeline.kafka, [topic])
+    return [codec.decode(entry.value) for entry in entries if entry.value]
 
 
 async def stored(pipeline: Pipeline, turn: str) -> list[dict[str, object]]:
