@@ -91,6 +91,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # `parley ps | head`: who read has gone; Python would complain once more while it closes the stream.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+    except OSError as error:
+        # A full or read-only disk, a right that is missing: the system's own words and the place say it all.
+        place = f": {error.filename}" if error.filename else ""
+        print(f"parley: {error.strerror or error}{place}", file=sys.stderr)
+        return FAILED
 
 
 def _version() -> str:

@@ -18,7 +18,7 @@ from typing import Any, Final
 from infra.cli.supervision.plan import Options, ServicePlan, names, plan
 from infra.cli.supervision.preparation import Preparation
 from infra.cli.supervision.secret_file import read_secret, write_secret
-from infra.cli.supervision.state import State, remove_state, write_state
+from infra.cli.supervision.state import STATE_FILE, State, remove_state, write_state
 from infra.cli.supervision.watched import BrokerPart, ServicePart, Watched
 from infra.local.data_dir import DataDir, Mark
 from infra.local.node import LocalNode, local_cassandra, local_kafka
@@ -242,21 +242,26 @@ class Supervisor:
         )
 
     def _save(self) -> None:
-        """Tell the other commands how things are."""
+        """Tell the other commands how things are; a full disk doesn't end what runs."""
+        try:
+            write_state(self._up.data, self._state())
+        except OSError as error:
+            self._say(
+                f"Warning: {self._up.data / STATE_FILE} can't be written ({error.strerror}): `parley ps` lags behind"
+            )
+
+    def _state(self) -> State:
         options = self._up.options
-        write_state(
-            self._up.data,
-            State(
-                pid=os.getpid(),
-                is_ready=self._is_ready,
-                page=options.page,
-                base_url=options.base_url,
-                stream_url=options.stream_url,
-                key_file=str(self._up.data / "key"),
-                config=None if self._up.config is None else str(self._up.config),
-                settings=self._settings,
-                processes=tuple(each.row for each in self._watched),
-            ),
+        return State(
+            pid=os.getpid(),
+            is_ready=self._is_ready,
+            page=options.page,
+            base_url=options.base_url,
+            stream_url=options.stream_url,
+            key_file=str(self._up.data / "key"),
+            config=None if self._up.config is None else str(self._up.config),
+            settings=self._settings,
+            processes=tuple(each.row for each in self._watched),
         )
 
     def _announce(self) -> None:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -61,7 +62,7 @@ def test_a_wrong_word_is_one_line_and_status_2(words: tuple[str, ...], capsys: p
 
 
 def test_without_a_running_up_the_line_says_what_to_do(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: object
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Commands that need one name the directory they looked at."""
     for name in ("PARLEY_KAFKA_BOOTSTRAP", "PARLEY_CONFIG"):
@@ -87,3 +88,11 @@ def test_a_command_loads_only_itself() -> None:
 def test_the_parser_can_be_filled_in_whole() -> None:
     """For the documentation: every subcommand with all its arguments."""
     assert parser().parse_args(["up"]).stream_port == 8081
+
+
+def test_a_place_that_can_not_be_written_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """The system's own words and the place; no traceback."""
+    (tmp_path / "file").write_text("")
+    status, _, err = outcome(capsys, "up", "--detach", "--data", str(tmp_path / "file" / "data"))
+    assert status == 1
+    assert err.splitlines() == [f"parley: Not a directory: {tmp_path}/file/data/log"]

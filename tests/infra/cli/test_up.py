@@ -16,7 +16,7 @@ import pytest
 from infra.cli.supervision.secret_file import read_secret
 from infra.local.resources import free_port
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 
 class Machine:
