@@ -102,7 +102,13 @@ class Gateway:
         self._handed = Handed(acceptance, clock, internal.token)
         metrics.gauge("parley_spare_topics").set_function(lambda: self._births.spares)
         self._runner = web.AppRunner(
-            application(self._public(acceptance, reader, internal, clock), self.readiness, clock, metrics),
+            application(
+                self._public(acceptance, reader, internal, clock),
+                self.readiness,
+                clock,
+                metrics,
+                is_draining=lambda: self._relays.is_draining,
+            ),
             # A client that goes away ends its handler, which decides what becomes of the turn.
             handler_cancellation=True,
             access_log=None,

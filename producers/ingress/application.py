@@ -25,13 +25,19 @@ log = logging.getLogger(__name__)
 
 
 def application(
-    routes: Iterable[web.RouteDef], readiness: Callable[[], Readiness], clock: Clock, metrics: Metrics
+    routes: Iterable[web.RouteDef],
+    readiness: Callable[[], Readiness],
+    clock: Clock,
+    metrics: Metrics,
+    *,
+    is_draining: Callable[[], bool] = lambda: False,
 ) -> web.Application:
     """The application of the public port.
 
     Args:
         routes: of all resources.
         readiness: what /readyz tells.
+        is_draining: True once clients are to go elsewhere: answers then end their connections.
     """
 
     async def healthz(_request: web.Request) -> web.Response:
@@ -47,7 +53,7 @@ def application(
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
     app.router.add_routes(routes)
-    app.on_response_prepare.append(_head)
+    app.on_response_prepare.append(_heading(is_draining))
     return app
 
 
@@ -101,10 +107,16 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
         return errors.internal(request)
 
 
-async def _head(request: web.Request, response: web.StreamResponse) -> None:
-    """What stands in the head of every answer."""
-    if ID in request:
-        response.headers["x-request-id"] = request[ID]
+def _heading(is_draining: Callable[[], bool]) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
+    """What stands in the head of every answer; while draining, that the connection ends with it."""
+
+    async def head(request: web.Request, response: web.StreamResponse) -> None:
+        if ID in request:
+            response.headers["x-request-id"] = request[ID]
+        if is_draining():
+            response.force_close()
+
+    return head
 
 
 def _route(request: web.Request) -> str:

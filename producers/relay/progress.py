@@ -94,7 +94,7 @@ class Progress:
             return False
         repeated = [piece for piece in self.pieces if piece.seq >= record.seq]
         known = "".join(piece.text for piece in repeated)
-        if repeated[0].seq != record.seq or not record.text.startswith(known):
+        if not repeated or repeated[0].seq != record.seq or not record.text.startswith(known):
             raise Gapped(f"{self.turn}: deltas {record.seq} to {last_seq} were merged across what is known")
         tokens = record.tokens - sum(piece.tokens for piece in repeated)
         self.pieces.append(Piece(self.next_seq, last_seq, record.text[len(known) :], tokens))

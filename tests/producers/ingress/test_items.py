@@ -15,8 +15,7 @@ async def test_items_pages(client: AsyncOpenAI) -> None:
         await client.responses.create(model=MODEL, input=f"echo: {number}", conversation=made.id)
     for order in ("asc", "desc"):
         whole = [
-            item.to_dict()["id"]
-            async for item in client.conversations.items.list(made.id, order=order, limit=100)
+            item.to_dict()["id"] async for item in client.conversations.items.list(made.id, order=order, limit=100)
         ]
         assert len(whole) == 8
         for limit in (1, 2, 3, 5):

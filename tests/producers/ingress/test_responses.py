@@ -64,8 +64,8 @@ async def test_stream_helper(client: AsyncOpenAI) -> None:
 async def test_stream_goes_on_behind_any_event(client: AsyncOpenAI, after: int) -> None:
     """A retrieved stream holds exactly the events behind `starting_after`, the same as the first time."""
     stream = await client.responses.create(model=MODEL, input="echo: one two three", stream=True)
-    whole = [event.to_dict() async for event in stream]
-    turn = str(whole[0]["response"]["id"])  # type: ignore[index]
+    whole: list[Any] = [event.to_dict() async for event in stream]
+    turn = str(whole[0]["response"]["id"])
     arguments = {} if after < 0 else {"starting_after": after}
     again = await client.responses.retrieve(turn, stream=True, **arguments)  # type: ignore[call-overload]
     events = [event.to_dict() async for event in again]
