@@ -47,6 +47,6 @@ def body(value: bytes) -> bytes:
 def effective(generation: int, seen: int) -> int:
     """The generation to write under: above all that was seen, also when the group's own numbers began again at 1.
 
-    Two successive owners that see the same still get rising ones, since the group's numbers rise.
+    The sum, so that two successive owners that see the same still get rising ones, as the group's numbers rise.
     """
-    return generation if generation > seen else seen + generation
+    return seen + generation

@@ -1,0 +1,319 @@
+"""Every (state, input) pair of the gate's tables, and what each kind of input leaves."""
+
+import itertools
+from dataclasses import replace
+
+import pytest
+
+from schemas.errors import ErrorCode, InvariantBroken
+from schemas.topics import CLOSING_POOL
+from schemas.turns import Failure, OnBusy, Reason
+from stream_processors.enrichment.effects import (
+    AnnounceDeleted,
+    AppendAccepted,
+    AppendQueued,
+    AppendReset,
+    Dispatch,
+    EndTurn,
+    ForgetContext,
+    KeepContext,
+    KeepLoaded,
+    LoadContext,
+    RequestStop,
+)
+from stream_processors.enrichment.facts import Facts, Fits, Limits, Unfit, Unloaded
+from stream_processors.enrichment.gate import CONVERSATIONS, TICKS, TURNS, Outcome, Standing, reduce
+from stream_processors.enrichment.inputs import (
+    Allowed,
+    Announced,
+    Completed,
+    DeleteAsked,
+    EndLost,
+    Input,
+    Loaded,
+    Owner,
+    Refused,
+    ResetAsked,
+    Returned,
+    StopAsked,
+    Ticked,
+)
+from stream_processors.enrichment.state import Phase, State, Status
+from tests.stream_processors.enrichment.simulation import CONVERSATION, OWNER, turn_id
+
+NOW = 1_000_000
+T1, T2, T3 = turn_id(1), turn_id(2), turn_id(3)
+FITS = Fits(pool="a", deployment="d", tokens=5)
+
+
+def facts(now_ms: int = NOW, *, alive: bool = True, plan: object = FITS, **more: object) -> Facts:
+    return Facts(
+        now_ms=now_ms,
+        plan=lambda _turn: plan,  # type: ignore[arg-type,return-value]
+        is_alive=lambda pool: alive or pool == CLOSING_POOL,
+        **more,  # type: ignore[arg-type]
+    )
+
+
+def allowed(turn: str = T1, order: int = 0, **more: object) -> Allowed:
+    given: dict[str, object] = {
+        "turn": turn, "owner": OWNER, "order": order, "is_new": order == 0, "deadline_ms": NOW + 60_000,
+    }  # fmt: skip
+    return Allowed(**(given | more))  # type: ignore[arg-type]
+
+
+def refused(turn: str = T1, order: int = 0) -> Refused:
+    return Refused(turn=turn, owner=OWNER, order=order, is_new=order == 0, deadline_ms=NOW + 60_000)  # type: ignore[arg-type]
+
+
+def completed(turn: str = T1, n: int = 1, offset: int = 0, **more: object) -> Completed:
+    given: dict[str, object] = {
+        "turn": turn, "owner": OWNER, "n": n, "epoch": 0, "reason": Reason.STOP, "log_end": 9, "offset": offset,
+    }  # fmt: skip
+    return Completed(**(given | more))  # type: ignore[arg-type]
+
+
+def run(*inputs: Input, state: State | None = None, at: Facts | None = None) -> Outcome:
+    """The outcome of the last of these inputs."""
+    outcome = Outcome(state, ())
+    for each in inputs:
+        outcome = reduce(CONVERSATION, outcome.state, each, at or facts())
+    return outcome
+
+
+def kinds(outcome: Outcome) -> list[type]:
+    return [type(effect) for effect in outcome.effects]
+
+
+STATES = {
+    Standing.UNMET: run(allowed(T3), completed(T3, 1)).state,
+    Standing.PARKED: run(allowed(T1, 1)).state,
+    Standing.WAITING: run(allowed(T3), allowed(T1, 1)).state,
+    Standing.ACTIVE: run(allowed(T1)).state,
+    Standing.ENDING: run(refused(T1)).state,
+    Standing.ENDED: run(allowed(T1), completed(T1)).state,
+}
+INPUTS: tuple[Input, ...] = (
+    allowed(T1, 1),
+    refused(T1, 1),
+    StopAsked(turn=T1, offset=3),
+    completed(T1, 2, 1),
+    Returned(turn=T1, dispatch=1, offset=4),
+    EndLost(turn=T1, dispatch=3),
+)
+OTHERS: tuple[Input, ...] = (
+    ResetAsked(owner=OWNER, order=7),
+    DeleteAsked(owner=OWNER, order=8),
+    Loaded(next_n=4, epoch=1, last=T2),
+    Announced(offset=5),
+    Ticked(),
+    StopAsked(turn=None, offset=9),
+)
+
+
+def test_the_tables_have_a_row_for_every_pair() -> None:
+    """No turn can stand where an input has no row, and every conversation input has one."""
+    assert set(TURNS) == set(itertools.product(Standing, {type(each) for each in INPUTS}))
+    assert set(CONVERSATIONS) == {type(each) for each in OTHERS}
+    assert set(TICKS) == set(Status)
+
+
+@pytest.mark.parametrize("standing", Standing)
+@pytest.mark.parametrize("given", [*INPUTS, *OTHERS], ids=lambda given: type(given).__name__)
+def test_every_pair_holds_the_rules(standing: Standing, given: Input) -> None:
+    """Whatever comes: at most one turn is active, it is the first, and the same input again changes nothing more."""
+    once = run(given, state=STATES[standing])
+    again = run(given, state=once.state)
+    for outcome in (once, again):
+        turns = outcome.state.turns if outcome.state else ()
+        assert all(turn.status is not Status.ACTIVE for turn in turns[1:])
+        assert [turn.order for turn in turns if turn.status is Status.WAITING] == sorted(
+            turn.order for turn in turns if turn.status is Status.WAITING
+        )
+    if not isinstance(given, EndLost):  # made by the gate itself, once
+        assert again.state == once.state
+
+
+@pytest.mark.parametrize("standing", Standing)
+@pytest.mark.parametrize("given", INPUTS, ids=lambda given: type(given).__name__)
+def test_effects_lost_in_a_crash_are_said_again(standing: Standing, given: Input) -> None:
+    """The input again, by a life that has said nothing yet, brings what the first time put on its way."""
+    once = run(given, state=STATES[standing])
+    again = run(given, state=once.state)
+    lasting = (Dispatch, EndTurn, AppendAccepted)
+    if not isinstance(given, EndLost):
+        said = {(type(effect), effect.turn.turn) for effect in again.effects if isinstance(effect, lasting)}
+        assert {(type(e), e.turn.turn) for e in once.effects if isinstance(e, lasting)} <= said
+
+
+def test_an_unknown_input_is_a_bug() -> None:
+    """A pair without a row stops the gate instead of being ignored."""
+    with pytest.raises(InvariantBroken):
+        reduce(CONVERSATION, None, "tick", facts())  # type: ignore[arg-type]
+
+
+def test_a_new_conversation_goes_out_at_once() -> None:
+    """The first turn is accepted, then dispatched under number 1 to the planned pool."""
+    outcome = run(allowed())
+    assert kinds(outcome) == [AppendAccepted, Dispatch]
+    turn = outcome.effects[1].turn  # type: ignore[union-attr]
+    assert (turn.n, turn.parent, turn.dispatch, turn.pool, turn.place) == (1, None, 1, "a", None)
+
+
+def test_the_next_goes_out_only_when_completed_is_read() -> None:
+    """The second turn waits for the first one's TurnCompleted, and begins at its end in the log."""
+    waiting = run(allowed(), allowed(T2, 1))
+    assert kinds(waiting) == [AppendAccepted, AppendAccepted, AppendQueued]
+    after = run(completed(), state=waiting.state)
+    assert Dispatch in kinds(after)
+    assert KeepContext in kinds(after)
+    third = run(allowed(T3, 2), state=after.state)
+    assert third.state is not None
+    assert [(turn.n, turn.place) for turn in third.state.turns] == [(2, None), (3, 9)]
+
+
+def test_busy_conversations_reject_interrupt_and_bound() -> None:
+    """Reject ends as busy, interrupt stops the active turn, and too many waiting ones end as busy."""
+    one = run(allowed())
+    rejected = run(allowed(T2, 1, on_busy=OnBusy.REJECT), state=one.state)
+    assert rejected.state is not None
+    assert (rejected.state.turns[1].status, rejected.state.turns[1].code) == (
+        Status.ENDING,
+        ErrorCode.CONVERSATION_BUSY,
+    )
+    interrupting = run(allowed(T2, 1, on_busy=OnBusy.INTERRUPT), state=one.state)
+    assert RequestStop(T1) in interrupting.effects
+    bound = facts(limits=Limits(waiting=1))
+    full = run(allowed(), allowed(T2, 1), allowed(T3, 2), at=bound)
+    assert full.state is not None
+    assert full.state.turns[2].status is Status.ENDING
+
+
+def test_plans_decide_how_a_turn_goes_out() -> None:
+    """One that can't fit ends as failed; one whose parent isn't known is loaded once, then fails."""
+    unfit = run(allowed(), at=facts(plan=Unfit(Failure(ErrorCode.CONTEXT_TOO_LARGE, "big", retriable=False))))
+    assert unfit.state is not None
+    assert unfit.state.turns[0].code is ErrorCode.CONTEXT_TOO_LARGE
+    away = facts(plan=Unloaded(T3))
+    asked = run(allowed(parent=T3), at=away)
+    assert LoadContext(T3) in asked.effects
+    found = run(Loaded(parent=T3), state=asked.state)
+    assert Dispatch in kinds(found)
+    missing = run(Loaded(parent=T3), state=asked.state, at=away)
+    assert missing.state is not None
+    assert missing.state.turns[0].code is ErrorCode.INVALID_REQUEST
+
+
+def test_deadlines() -> None:
+    """Who waits expires by the gate; an active turn goes to `closing` at once without a worker, else 30 s later."""
+    both = run(allowed(), allowed(T2, 1)).state
+    late = NOW + 60_000
+    expired = run(Ticked(), state=both, at=facts(late))
+    assert [type(each) for each in expired.effects if not isinstance(each, AppendAccepted)] == [EndTurn]
+    closed = run(Ticked(), state=both, at=facts(late, alive=False))
+    sent = next(effect.turn for effect in closed.effects if isinstance(effect, Dispatch))
+    assert (sent.pool, sent.dispatch, sent.reason) == (CLOSING_POOL, 2, Reason.EXPIRED)
+    silent = run(Ticked(), state=both, at=facts(late + 30_000))
+    assert any(isinstance(effect, Dispatch) for effect in silent.effects)
+    again = run(Ticked(), state=silent.state, at=facts(late + 60_000))
+    assert next(e.turn.dispatch for e in again.effects if isinstance(e, Dispatch)) == 3
+
+
+def test_returned_turns_get_the_next_number() -> None:
+    """A return of the state's number or a higher one is answered with one more; an older one with nothing."""
+    active = run(allowed()).state
+    once = run(Returned(turn=T1, dispatch=1, offset=4), state=active)
+    assert [effect.turn.dispatch for effect in once.effects if isinstance(effect, Dispatch)] == [2]
+    higher = run(Returned(turn=T1, dispatch=5, offset=5), state=once.state)
+    assert [effect.turn.dispatch for effect in higher.effects if isinstance(effect, Dispatch)] == [6]
+    stale = run(Returned(turn=T1, dispatch=2, offset=6), state=higher.state)
+    assert not [effect for effect in stale.effects if isinstance(effect, Dispatch)]
+    noted = run(Returned(turn=T1, dispatch=3, offset=1), allowed())
+    assert [effect.turn.dispatch for effect in noted.effects if isinstance(effect, Dispatch)] == [4]
+
+
+def test_an_end_that_was_not_taken_goes_to_closing() -> None:
+    """The turn runs under another life's number: it ends through `closing` above the log's highest (R8)."""
+    outcome = run(refused(), EndLost(turn=T1, dispatch=4))
+    [sent] = [effect.turn for effect in outcome.effects if isinstance(effect, Dispatch)]
+    assert (sent.pool, sent.dispatch, sent.reason) == (CLOSING_POOL, 5, Reason.REFUSED)
+
+
+def test_stops_without_a_worker_go_to_closing() -> None:
+    """A stop of a turn in a pool where nobody works ends it through `closing` as cancelled, at once."""
+    outcome = run(StopAsked(turn=T1), state=run(allowed()).state, at=facts(alive=False))
+    [sent] = [effect.turn for effect in outcome.effects if isinstance(effect, Dispatch)]
+    assert (sent.pool, sent.reason) == (CLOSING_POOL, Reason.CANCELLED)
+
+
+def test_a_repeated_stop_of_whoever_is_active_spares_the_next() -> None:
+    """A stop without a turn means the one that was active when it was first read."""
+    stop = StopAsked(turn=None, offset=5)
+    state = run(allowed(), allowed(T2, 1), stop, completed()).state
+    outcome = run(stop, state=state)
+    assert outcome.state is not None
+    assert not outcome.state.turns[0].is_stopped
+
+
+def test_resets_raise_the_epoch_at_once() -> None:
+    """Turns accepted behind a reset have the new epoch and no parent; a repeat says the same epoch."""
+    reset = ResetAsked(owner=OWNER, order=1)
+    outcome = run(allowed(), reset, allowed(T2, 2))
+    assert outcome.state is not None
+    assert [(turn.epoch, turn.parent) for turn in outcome.state.turns] == [(0, None), (1, None)]
+    assert run(reset, state=outcome.state).effects == (AppendReset(1, 1),)
+
+
+def test_deletes_end_all_and_announce_when_nothing_is_open() -> None:
+    """The active turn is stopped, the others end cancelled; then the deletion is told, and late turns end as failed."""
+    deleting = run(allowed(), allowed(T2, 1), DeleteAsked(owner=OWNER, order=2))
+    assert RequestStop(T1) in deleting.effects
+    assert AnnounceDeleted not in kinds(deleting)
+    gone = run(completed(T1), completed(T2, 2, 1), state=deleting.state)
+    assert kinds(gone) == [ForgetContext, AnnounceDeleted]
+    late = run(allowed(T3, 3), state=gone.state)
+    assert late.state is not None
+    assert late.state.turns[0].code is ErrorCode.NOT_FOUND
+
+
+def test_unknown_conversations_are_parked_until_loaded() -> None:
+    """Nothing is said in the log before the past is known; then turns and resets enter in their order."""
+    parked = run(allowed(T1, 5), ResetAsked(owner=OWNER, order=6), allowed(T2, 7))
+    assert kinds(parked) == []
+    assert parked.state is not None
+    assert parked.state.phase is Phase.LOADING
+    loaded = run(Loaded(next_n=8, epoch=3, last=T3, log_end=77), state=parked.state)
+    assert KeepLoaded in kinds(loaded)
+    assert loaded.state is not None
+    turns = [(turn.n, turn.parent, turn.epoch, turn.place) for turn in loaded.state.turns]
+    assert turns == [(8, T3, 3, 77), (9, None, 4, 77)]
+    expired = run(Ticked(), state=parked.state, at=facts(NOW + 60_000))
+    assert EndTurn in kinds(expired)
+    assert LoadContext(None) in expired.effects
+
+
+def test_ends_of_turns_not_met_are_kept() -> None:
+    """TurnCompleted before TurnAllowed: the request starts nothing, and the next turn follows it."""
+    outcome = run(completed(T1), allowed(T1), allowed(T2, 1))
+    assert outcome.state is not None
+    [turn] = outcome.state.turns
+    assert (turn.turn, turn.n, turn.parent) == (T2, 2, T1)
+
+
+def test_idle_conversations_are_forgotten_when_they_are_stored() -> None:
+    """After an hour, and when persistence has passed the last end; an unstored one needs no store."""
+    idle = run(allowed(), completed(offset=7)).state
+    hour = NOW + 3_600_000
+    kept = run(Ticked(), state=idle, at=facts(hour, persisted=7)).state
+    assert kept is not None
+    assert run(Ticked(), state=idle, at=facts(hour, persisted=8)).state is None
+    own = replace(OWNER, stored=False)
+    unstored = run(allowed(owner=own), completed(owner=own)).state
+    assert run(Ticked(), state=unstored, at=facts(hour)).state is None
+
+
+def test_owners_are_kept_from_the_first_record() -> None:
+    """Whose conversation it is comes with the first record that says so."""
+    outcome = run(completed(T1, owner=Owner(tenant="t", user="u", log=OWNER.log)))
+    assert outcome.state is not None
+    assert outcome.state.tenant == "t"
