@@ -9,6 +9,10 @@ from inference_consumers.engines.port import Engine, GenerationRequest, Piece, S
 from schemas.turns import Message, Reason, Role
 from tests.support.waiting import until
 
+# Enough to cut, join and stop in, and few for a model that shares two cores with every other test.
+ANSWER_TOKENS = 10
+COMPANY_TOKENS = 16
+
 _numbers = count()
 
 
@@ -50,22 +54,22 @@ async def check_length(engine: Engine, text: str) -> None:
 
 async def check_stop(engine: Engine, text: str) -> None:
     """A stop text ends the answer before itself, wherever tokens cut it, and no piece shows a part of it."""
-    whole = await answered(engine, asking(text, max_tokens=16))
+    whole = await answered(engine, asking(text, max_tokens=ANSWER_TOKENS))
     stop = whole.text[len(whole.text) // 2 :][:4]
-    cut = await answered(engine, asking(text, max_tokens=16, stop=("never said", stop)))
+    cut = await answered(engine, asking(text, max_tokens=ANSWER_TOKENS, stop=("never said", stop)))
     assert cut.text == whole.text[: whole.text.index(stop)]
     assert cut.finish is Reason.STOP
 
 
 async def check_company(engine: Engine, texts: list[str]) -> None:
     """Turns that join each other at different times say what they say alone."""
-    alone = [await answered(engine, asking(text, max_tokens=24)) for text in texts]
+    alone = [await answered(engine, asking(text, max_tokens=COMPANY_TOKENS)) for text in texts]
 
     async def joining(place: int) -> Answered:
         if place:
             await begun[place - 1].wait()
         items = []
-        async with aclosing(engine.generate(asking(texts[place], max_tokens=24))) as answer:
+        async with aclosing(engine.generate(asking(texts[place], max_tokens=COMPANY_TOKENS))) as answer:
             async for item in answer:
                 items.append(item)
                 if len(items) > place + 1:
@@ -82,11 +86,11 @@ async def check_company(engine: Engine, texts: list[str]) -> None:
 
 async def check_continuing(engine: Engine, text: str) -> None:
     """From any emitted tokens the greedy answer goes on as if it had never been cut."""
-    whole = await answered(engine, asking(text, max_tokens=16))
-    for cut in (1, 7, 15):
+    whole = await answered(engine, asking(text, max_tokens=ANSWER_TOKENS))
+    for cut in (1, ANSWER_TOKENS // 2, ANSWER_TOKENS - 1):
         emitted = "".join(piece.text for piece in whole.pieces[:cut])
         ids = tuple(token_id for piece in whole.pieces[:cut] for token_id in piece.token_ids)
-        left = 16 - len(ids)
+        left = ANSWER_TOKENS - len(ids)
         rest = await answered(engine, asking(text, emitted_token_ids=ids, emitted_text=emitted, max_tokens=left))
         assert ids + rest.token_ids == whole.token_ids
         assert emitted + rest.text == whole.text
@@ -94,9 +98,9 @@ async def check_continuing(engine: Engine, text: str) -> None:
 
 async def check_ended_before(engine: Engine, text: str) -> None:
     """An answer whose end alone was lost with its worker only ends: behind a stop text, and with no tokens left."""
-    whole = await answered(engine, asking(text, max_tokens=16))
+    whole = await answered(engine, asking(text, max_tokens=ANSWER_TOKENS))
     stop = whole.text[len(whole.text) // 2 :][:4]
-    cut = await answered(engine, asking(text, max_tokens=16, stop=(stop,)))
+    cut = await answered(engine, asking(text, max_tokens=ANSWER_TOKENS, stop=(stop,)))
     emitted = {"emitted_token_ids": cut.token_ids, "emitted_text": cut.text}
     again = await answered(engine, asking(text, max_tokens=8, stop=(stop,), **emitted))
     assert (again.text, again.token_ids, again.finish) == ("", (), Reason.STOP)
@@ -114,5 +118,5 @@ async def check_closing(engine: Engine, text: str) -> None:
     async def is_idle() -> bool:
         return engine.load().running == 0
 
-    await until(is_idle, every_s=0.01)
+    await until(is_idle, limit_s=60, every_s=0.01)
     assert (await answered(engine, asking(text, max_tokens=3))).finish is Reason.LENGTH

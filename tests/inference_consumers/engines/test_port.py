@@ -17,7 +17,8 @@ from schemas.errors import CallerError, ContextTooLarge
 from schemas.turns import Message, Role
 from tests.support import engine_contract as contract
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+# 300 s: a model of 135 million weights, on cores that other tests may hold as well.
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
 
 ASKED = "Tell me about the sea."
 TEXTS = ["Tell me about the sea.", "What is the capital of France?", "Name three colours."]

@@ -13,7 +13,8 @@ from schemas.errors import EngineDead, EngineFailed
 from schemas.turns import Message, Role
 from tests.support.engine_contract import answered, asking
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+# 300 s: a model of 135 million weights, on cores that other tests may hold as well.
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
