@@ -1,0 +1,45 @@
+from dataclasses import replace
+
+from producers.directory.conversations import Conversations
+from schemas import ids
+from schemas.records import ConversationChanged
+from tests.producers.support.asked import AT, CONVERSATION
+
+ONE = ConversationChanged(
+    id="c.1", at=AT, tenant="acme", conversation=CONVERSATION, user="anna", created_at=AT, metadata={"k": "1"}
+)
+OTHER = replace(ONE, conversation=ids.conversation_id("1" * 32), user="berta")
+
+
+def test_the_newest_record_is_what_is_known() -> None:
+    """A record that arrives late changes nothing: this gateway's own change may be ahead of the topic."""
+    known = Conversations()
+    newer = replace(ONE, at="2026-01-31T12:00:01.000Z", metadata={"k": "2"})
+    for record in (newer, ONE):
+        known.put(record)
+    assert known.get(CONVERSATION) == newer
+
+
+def test_they_are_found_by_whose_they_are() -> None:
+    """A user has its own, a tenant all of its users', another tenant none."""
+    known = Conversations()
+    for record in (ONE, OTHER):
+        known.put(record)
+    assert known.owned("acme", "anna") == [ONE]
+    assert set(known.users("acme")) == {"anna", "berta"}
+    assert len(known.owned("acme", None)) == 2
+    assert known.owned("other", None) == []
+
+
+def test_deleted_and_retired_ones() -> None:
+    """A deleted one is listed no more and is still known to be deleted; neither kind has a topic of its own."""
+    known = Conversations()
+    known.put(ONE)
+    known.put(OTHER)
+    assert known.with_own_topic == 2
+    known.put(replace(OTHER, retired=True))
+    assert known.with_own_topic == 1
+    gone = replace(ONE, deleted=True)
+    known.put(gone)
+    known.put(gone)
+    assert (known.with_own_topic, known.owned("acme", "anna"), known.get(CONVERSATION)) == (0, [], gone)
