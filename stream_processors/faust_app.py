@@ -14,14 +14,13 @@ from typing import Any, Final, NoReturn
 import faust
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
+from mode.threads import WorkerThread
 
 from infra.runtime.kafka_settings import KafkaSettings
 from schemas.errors import KafkaUnavailable
 
-# 10 s: a rebalance waits this long for a member that has died without a word; longer than a garbage collection or a
-# busy machine's stall. A member that stops says so and leaves at once.
-_SESSION_S: Final = 10.0
-_HEARTBEAT_S: Final = 1.0
+# 0.5 s: the answer to a heartbeat tells of a rebalance, so this is how fast one is.
+_HEARTBEAT_S: Final = 0.5
 # One event's longest time, not a batch's: while Kafka is away an append is tried again for as long as it takes.
 _MAX_POLL_INTERVAL_S: Final = 3600.0
 _START_S: Final = 60.0
@@ -29,6 +28,18 @@ _FIRST_BACKOFF_S: Final = 0.5
 _LONGEST_BACKOFF_S: Final = 10.0
 
 log = logging.getLogger(__name__)
+
+
+class _Daemon(WorkerThread):  # type: ignore[misc]
+    """A thread that keeps no process alive: one cut off in its drain would never end otherwise."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.daemon = True
+
+
+class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
+    Worker = _Daemon
 
 
 class Consumer(driver.Consumer):  # type: ignore[misc]
@@ -40,6 +51,22 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
     """
 
     logger = logging.getLogger("faust.consumer")
+
+    is_abandoned = False
+
+    async def wait_empty(self) -> None:
+        """Wait until all that was handed out is finished, unless nobody is left who would."""
+        if self.is_abandoned:
+            self._unacked_messages.clear()
+        await super().wait_empty()
+
+    def abandon(self) -> None:
+        """Let a wait that has begun, and any other, end."""
+        self.is_abandoned = True
+        self._unacked_messages.clear()
+
+    def _new_consumer_thread(self) -> Any:
+        return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     def ack(self, message: Any) -> bool:
         """Faust is done with the message: it holds up no rebalance any more. Nothing is committed for it."""
@@ -70,15 +97,28 @@ class App(faust.App):  # type: ignore[misc]
         """All that follows from the event is acknowledged: it may be committed. In the order of offsets."""
         self.consumer.finish(event.message)
 
+    def abandon(self) -> None:
+        """Let a stop wait for nobody."""
+        if self._consumer is not None:
+            self._consumer.abandon()
+
 
 def make_app(
-    kafka: KafkaSettings, group: str, *, commit_interval_s: float, buffered: int, datadir: Path, **options: Any
+    kafka: KafkaSettings,
+    group: str,
+    *,
+    commit_interval_s: float,
+    session_timeout_s: float,
+    buffered: int,
+    datadir: Path,
+    **options: Any,
 ) -> App:
     """An app of that group, with the rules in force.
 
     Args:
         group: without the prefix.
         commit_interval_s: how much is processed again after a crash; a commit costs the broker one request.
+        session_timeout_s: how long a member that died without a word is waited for; one that stops leaves at once.
         buffered: events that wait in memory for the agent.
         datadir: a directory that exists; for apps with tables one that lasts.
         options: more of Faust's settings.
@@ -97,7 +137,7 @@ def make_app(
         broker_commit_interval=commit_interval_s,
         # By time alone: a full batch would commit in the middle of its successor's appends.
         broker_commit_every=100_000,
-        broker_session_timeout=_SESSION_S,
+        broker_session_timeout=session_timeout_s,
         broker_heartbeat_interval=_HEARTBEAT_S,
         broker_max_poll_interval=_MAX_POLL_INTERVAL_S,
         broker_request_timeout=kafka.request_timeout_s,
@@ -184,7 +224,7 @@ class FaustRunner:
                 await self._until_crashed()
             except Exception as error:  # noqa: BLE001 - whatever Faust crashed of, the next app begins at the commit
                 log.warning("Faust has crashed: %s; starting it again in %g s", error, backoff_s)
-            await self.stop()
+            await self.stop(is_abandoning=True)
             await asyncio.sleep(backoff_s)
             backoff_s = min(2 * backoff_s, _LONGEST_BACKOFF_S)
 
@@ -194,11 +234,18 @@ class FaustRunner:
             await app.wait_until_stopped()
             raise app.crash_reason or KafkaUnavailable("Faust has stopped by itself")
 
-    async def stop(self) -> None:
-        """Take nothing new, wait for what was handed out to be finished, commit it and leave the group. Idempotent."""
-        app, self._app = self._app, None
+    async def stop(self, *, is_abandoning: bool = False) -> None:
+        """Take nothing new, wait for what was handed out to be finished, commit it and leave the group. Idempotent.
+
+        Args:
+            is_abandoning: don't wait: nobody is left who would finish anything.
+        """
+        app = self._app
         if app is not None:
+            if is_abandoning:
+                app.abandon()
             await app.stop()
+            self._app = None
         if self._scratch is not None:
             self._scratch.cleanup()
             self._scratch = None

@@ -60,7 +60,12 @@ class Moderation:
     def _app(self, datadir: Path) -> App:
         settings = self._settings
         app = make_app(
-            self._kafka, GROUP, commit_interval_s=settings.commit_interval_s, buffered=settings.batch, datadir=datadir
+            self._kafka,
+            GROUP,
+            commit_interval_s=settings.commit_interval_s,
+            session_timeout_s=settings.session_timeout_s,
+            buffered=settings.batch,
+            datadir=datadir,
         )
         requests = app.topic(self._kafka.named(topics.REQUESTS), key_type=bytes, value_type=bytes)
 
@@ -68,7 +73,10 @@ class Moderation:
         @app.agent(requests, concurrency=1, name=ROLE)  # type: ignore[untyped-decorator]
         async def take_in(stream: Any) -> None:
             async for event in stream.noack().events():
-                await self._inbox.put(event)
+                try:
+                    await self._inbox.put(event)
+                except Exception as error:  # noqa: BLE001 - Faust would go on behind an event that was lost here
+                    end_process(error)
 
         return app
 
@@ -94,7 +102,7 @@ class Moderation:
         if self._work is not None:
             self._work.cancel()
             await asyncio.wait({self._work})
-        await self._runner.stop()
+        await self._runner.stop(is_abandoning=True)
         await self.policies.stop()
         await self._appender.stop()
 

@@ -17,6 +17,11 @@ class ModerationSettings:
         default=0.1,
         metadata={"doc": "seconds between commits"},
     )
+    session_timeout_s: float = field(
+        # 6 s: the least that a broker takes by default; nothing is judged meanwhile in its partitions.
+        default=6.0,
+        metadata={"doc": "seconds of silence after which the group gives this process's work to another"},
+    )
 
     def __post_init__(self) -> None:
         """Refuse what can't work."""
@@ -25,5 +30,7 @@ class ModerationSettings:
             faults.append("batch: must be at least 1")
         if self.commit_interval_s <= 0:
             faults.append("commit_interval_s: must be more than 0")
+        if self.session_timeout_s < 1:
+            faults.append("session_timeout_s: must be at least 1")
         if faults:
             raise ValueError("\n".join(faults))
