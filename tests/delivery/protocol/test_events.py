@@ -1,0 +1,54 @@
+"""Records on their way to readers."""
+
+import pytest
+
+from delivery.protocol import events
+from delivery.protocol.events import LogEvent
+from schemas import codec
+from schemas.errors import ContractError
+from schemas.records import LogRecord
+from tests.delivery.protocol.readings import entries, logged
+from tests.support import samples
+from tests.support.samples import CONVERSATION
+
+KINDS = (
+    "turn.accepted",
+    "turn.queued",
+    "turn.started",
+    "turn.delta",
+    "turn.ended",
+    "conversation.reset",
+    "conversation.moved",
+)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_readers_see_the_record_without_token_ids(kind: str) -> None:
+    """Each kind of the log reaches readers field by field, but for the ids of tokens."""
+    record: LogRecord = samples.samples()[kind]  # type: ignore[assignment]
+    event = LogEvent(logged(entries([record], 3)[0]), CONVERSATION, "p")
+    value = codec.parse(codec.encode(record))
+    value.pop("token_ids", None)
+    payload = codec.parse(event.frame[4:] if event.frame[1] == 126 else event.frame[2:])
+    assert payload == {"type": "event", "conversation": CONVERSATION, "position": "p", "event": value}
+
+
+def test_unknown_fields_reach_readers() -> None:
+    """A field that this program doesn't know is a newer one's word to its clients."""
+    found = events.read(0, b'{"type":"conversation.reset","version":1,"id":"i","at":"t","order":1,"new":5}')
+    assert found is not None
+    assert found.body["new"] == 5
+
+
+@pytest.mark.parametrize("raw", [b"", b"[]", b"nul", b'{"type":"turn.delta","version":1}'])
+def test_what_is_no_record_is_told(raw: bytes) -> None:
+    """Bytes that break the contract raise; they are never shown."""
+    with pytest.raises(ContractError):
+        events.read(0, raw)
+
+
+def test_a_subscriptions_own_event_names_it() -> None:
+    """The gateway's subscriptions to single turns find their `ref` in each event."""
+    record: LogRecord = samples.samples()["turn.delta"]  # type: ignore[assignment]
+    frame = LogEvent(logged(entries([record])[0]), CONVERSATION, "p", ref=4).frame
+    assert codec.parse(frame[4:])["ref"] == 4
