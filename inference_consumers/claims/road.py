@@ -1,6 +1,6 @@
 """The claim's steps carried out on a real log."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from inference_consumers.claims.procedure import AppendClaim, ClaimProcedure, Denied, LogView, Owned, ReadOn
 from inference_consumers.publishing.port import TurnLog
@@ -15,12 +15,14 @@ async def walk(
     log: TurnLog,
     address: LogAddress,
     *,
+    place: Awaitable[int] | None = None,
     may_skip_reading: bool,
     on_claim: Callable[[TurnStarted], None],
 ) -> Owned | Denied:
     """Take the procedure from its first step to its last.
 
     Args:
+        place: where the first read begins, when the view doesn't know yet: looked up while the claim is on its way.
         on_claim: called as a claim is on its way, with the view's fold as far as it was read: the prefill may begin.
 
     Raises:
@@ -30,6 +32,8 @@ async def walk(
     while True:
         match step:
             case ReadOn(stop):
+                if place is not None:
+                    procedure.view.next_offset, place = await place, None
                 await read_into(procedure.view, log, address, stop, until=procedure.saw)
                 step = procedure.read()
             case AppendClaim(record):

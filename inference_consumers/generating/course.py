@@ -107,17 +107,24 @@ class Course:
     async def _attempt(self) -> Phase:
         if self.phase is Phase.PROJECTING:
             return await self._project()
-        view = self._view = self._view or LogView.begin(
-            self.entry.turn, await self._tools.log.place_of(self._dispatched)
-        )
+        place: asyncio.Task[int] | None = None
+        if self._view is None:
+            place = asyncio.create_task(self._place())
+        view = self._view or LogView.begin(self.entry.turn, 0)
         procedure = ClaimProcedure(view, self._standing, self._claim)
-        settled = await walk(
-            procedure,
-            self._tools.log,
-            self._dispatched.log,
-            may_skip_reading=self._may_skip_reading,
-            on_claim=self._prefill,
-        )
+        try:
+            settled = await walk(
+                procedure,
+                self._tools.log,
+                self._dispatched.log,
+                place=place,
+                may_skip_reading=self._may_skip_reading,
+                on_claim=lambda _claim: self._prefill(view.fold),
+            )
+        finally:
+            if place is not None:
+                place.cancel()
+        self._view = view
         if isinstance(settled, Denied):
             await self._let_go_of_engine()
             return await self._as_denied(settled.decision)
@@ -176,9 +183,11 @@ class Course:
 
     # --- generating ---------------------------------------------------------------------------------------------------
 
-    def _prefill(self, _claim: TurnStarted) -> None:
+    async def _place(self) -> int:
+        return await self._tools.log.place_of(self._dispatched)
+
+    def _prefill(self, fold: TurnFold) -> None:
         """The claim is on its way: the engine may read the prompt meanwhile, behind what is known of the log."""
-        fold = self._view.fold if self._view is not None else TurnFold(self.entry.turn)
         attempt = fold.highest + 1
         if self._generation is None and self._ending_without_engine(fold, attempt) is None and not self._why:
             self._begin(fold.token_ids, fold.text)

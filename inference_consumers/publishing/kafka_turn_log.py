@@ -4,17 +4,20 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Final
 
+from inference_consumers.publishing.lane_memory import LaneMemory
 from infra.runtime.kafka import Appender, Placed
-from infra.runtime.kafka_log import LogReader, RangeGone
+from infra.runtime.kafka_log import Entry, LogReader, RangeGone
 from schemas import codec, instants, topics
 from schemas.errors import ContractError
 from schemas.ids import ConversationId, TurnId
 from schemas.records import Record, TurnDispatched
 from schemas.turns import LogAddress
 
-# In a lane a reader begins by time. 15 s: clocks of our machines and writers' queues differ by less, and each second
-# more is a second of other conversations' records to skip at every claim.
-_CLOCK_MARGIN_MS: Final = 15_000
+# In a lane a reader begins by time. 5 s: machines that keep time differ by milliseconds, and each second more is a
+# second of other conversations' records to skip at every claim.
+_CLOCK_MARGIN_MS: Final = 5_000
+# Some seconds of a busy lane: 2 MiB are 3 000 deltas. 32 lanes of two topics then hold 64 MiB at most.
+_LANE_BYTES: Final = 2 * 1_048_576
 
 
 class KafkaTurnLog:
@@ -28,16 +31,15 @@ class KafkaTurnLog:
     def __init__(self, reader: LogReader, appender: Appender) -> None:
         self._reader = reader
         self._appender = appender
+        self._lanes: dict[LogAddress, _Lane] = {}
 
     async def place_of(self, dispatched: TurnDispatched) -> int:
-        """See `port.TurnLog.place_of`; never before what retention has left."""
+        """See `port.TurnLog.place_of`. Asks Kafka only for a first turn in a lane."""
         log = dispatched.log
         if dispatched.place is not None:
-            beginning, _end = await self._reader.bounds(log.topic, log.partition)
-            return max(dispatched.place, beginning)
+            return dispatched.place
         if topics.is_own_topic(log):
-            beginning, _end = await self._reader.bounds(log.topic, log.partition)
-            return beginning
+            return 0
         since_ms = instants.to_ms(dispatched.accepted_at) - _CLOCK_MARGIN_MS
         return await self._reader.offset_at(log.topic, log.partition, since_ms)
 
@@ -46,15 +48,41 @@ class KafkaTurnLog:
     ) -> AsyncIterator[tuple[int, Record]]:
         """See `port.TurnLog.read`. Strangers in a lane are told by their key, other turns by their bytes."""
         key, mark = conversation.encode(), turn.encode()
-        async for entry in self._reader.read(log.topic, log.partition, start, stop):
-            if entry.key != key or entry.value is None or mark not in entry.value:
-                continue
-            try:
-                record = codec.decode(entry.value)
-            except ContractError:
-                continue  # every reader drops what it can't read
-            if record.turn == turn:
-                yield entry.offset, record
+        lane = None if topics.is_own_topic(log) else self._lane(log)
+        if lane is not None:
+            stop = stop if stop is not None else (await self._reader.bounds(log.topic, log.partition))[1]
+            if await lane.reads(start, stop):
+                for offset, value in lane.memory.of(key, start, stop):
+                    record = _read(value, mark, turn)
+                    if record is not None:
+                        yield offset, record
+                return
+        async for entry in self._entries(log, start, stop):
+            if entry.key == key and entry.value is not None:
+                record = _read(entry.value, mark, turn)
+                if record is not None:
+                    yield entry.offset, record
+
+    def _lane(self, log: LogAddress) -> "_Lane":
+        lane = self._lanes.get(log)
+        if lane is None:
+            lane = self._lanes[log] = _Lane(self._reader, log)
+        return lane
+
+    async def _entries(self, log: LogAddress, start: int, stop: int | None) -> AsyncIterator[Entry]:
+        has_begun = False
+        try:
+            async for entry in self._reader.read(log.topic, log.partition, start, stop):
+                has_begun = True
+                yield entry
+            return
+        except RangeGone:
+            beginning, end = await self._reader.bounds(log.topic, log.partition)
+            if has_begun or not start < beginning <= (end if stop is None else stop):
+                raise
+        # Retention took what lies before; a turn's own records are younger than half of any retention.
+        async for entry in self._reader.read(log.topic, log.partition, beginning, stop):
+            yield entry
 
     async def send(self, log: LogAddress, record: Record) -> "asyncio.Future[int]":
         """See `port.TurnLog.send`."""
@@ -74,6 +102,41 @@ class KafkaTurnLog:
 
         placed.add_done_callback(settle)
         return offset
+
+
+class _Lane:
+    """One lane's memory, read on by whoever needs it first."""
+
+    def __init__(self, reader: LogReader, log: LogAddress) -> None:
+        self._reader = reader
+        self._log = log
+        self._reading = asyncio.Lock()
+        self.memory = LaneMemory(_LANE_BYTES)
+
+    async def reads(self, start: int, stop: int) -> bool:
+        """Read on to `stop`; False when the memory can't hold the stretch: read it without."""
+        memory = self.memory
+        async with self._reading:
+            if start < memory.start:
+                return False
+            if not memory.covers(start):
+                memory.begin(start)
+            if memory.stop < stop:
+                async for entry in self._reader.read(self._log.topic, self._log.partition, memory.stop, stop):
+                    memory.take(entry.offset, entry.key, entry.value)
+                memory.advance(stop)
+            return memory.covers(start)
+
+
+def _read(value: bytes, mark: bytes, turn: TurnId) -> Record | None:
+    """The turn's record in these bytes; None for another turn's, and for what no reader can read."""
+    if mark not in value:
+        return None
+    try:
+        record = codec.decode(value)
+    except ContractError:
+        return None
+    return record if record.turn == turn else None
 
 
 class KafkaOutlet:

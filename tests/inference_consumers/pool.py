@@ -231,11 +231,16 @@ class Pool:
 
 @asynccontextmanager
 async def open_pool(
-    bootstrap: str, prefix: str, *, partitions: int = 2, pools: tuple[str, ...] = (POOL, topics.CLOSING_POOL)
+    bootstrap: str,
+    prefix: str,
+    *,
+    partitions: int = 2,
+    lanes: int = 2,
+    pools: tuple[str, ...] = (POOL, topics.CLOSING_POOL),
 ) -> AsyncIterator[Pool]:
     """All topics under the prefix, gone behind the block."""
     settings = KafkaSettings(
-        bootstrap=bootstrap, topic_prefix=prefix, partitions=1, inference_partitions=partitions, lanes=2
+        bootstrap=bootstrap, topic_prefix=prefix, partitions=1, inference_partitions=partitions, lanes=lanes
     )
     admin, appender, reader = (
         TopicAdmin(settings, "test"),
