@@ -129,7 +129,7 @@ class Policy:
         for each in names:
             if names.count(each) > 1:
                 raise PolicyError(f"rule {each!r}: named twice")
-        if sum(len(each.parts) for each in self.rules) > MAX_TEXTS:
+        if sum(len(each.rule.texts) for each in self.rules) > MAX_TEXTS:
             raise PolicyError(f"more than {MAX_TEXTS} texts: split the policy")
 
     @classmethod
