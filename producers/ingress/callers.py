@@ -9,7 +9,7 @@ from aiohttp import web
 from producers.admission import credentials, limits, parameters
 from producers.directory.following import Directory
 from schemas import ids
-from schemas.errors import CallerError
+from schemas.errors import CallerError, KafkaUnavailable
 from schemas.identity import Principal
 
 _TRACEPARENT: Final = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
@@ -34,6 +34,8 @@ class Callers:
             Unauthenticated, Forbidden: and nothing else of the request was looked at.
             KafkaUnavailable: the key isn't known here, and nobody could be asked.
         """
+        if not self._directory.has_started:
+            raise KafkaUnavailable("the gateway is starting: try again soon")
         key = credentials.bearer(request.headers.get("Authorization"))
         found = credentials.principal_of(key, self._directory.keys.by_hash)
         if found is None and credentials.is_key(key):

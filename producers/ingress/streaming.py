@@ -12,6 +12,7 @@ from producers.relay.chat_view import FINISH, ChatStream
 from producers.relay.port import DeliveryUnavailable
 from producers.relay.progress import Piece, Progress
 from producers.relay.response_view import ResponseStream
+from schemas.errors import NotFound
 from schemas.records import Record, TurnQueued, TurnStarted
 
 _HEADERS: Final = {
@@ -125,7 +126,7 @@ async def streamed(
             if chunk:
                 await response.write(chunk)
         await response.write(renderer.ended(progress))
-    except DeliveryUnavailable as error:
+    except (DeliveryUnavailable, NotFound) as error:
         await response.write(server_sent.data(errors.body_of(error)))
     await response.write_eof()
     return response

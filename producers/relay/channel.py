@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from producers.relay.port import Delivered, DeliveryUnavailable
+from producers.relay.port import Delivered
 from producers.relay.progress import Progress
 from schemas import codec
+from schemas.errors import ParleyError
 from schemas.ids import TurnId
 from schemas.records import TurnDelta
 from schemas.turns import LogAddress
@@ -27,7 +28,7 @@ class Channel:
         self.confirmed = asyncio.Event()
         self._progress = Progress(turn)
         self._events: list[Delivered] = []
-        self._failure: DeliveryUnavailable | None = None
+        self._failure: ParleyError | None = None
         self._waiting: set[asyncio.Future[None]] = set()
 
     def take(self, event: dict[str, Any], position: str) -> None:
@@ -48,16 +49,17 @@ class Channel:
         self.position = position
         self._wake()
 
-    def fail(self, failure: DeliveryUnavailable) -> None:
+    def fail(self, failure: ParleyError) -> None:
         """Nothing more will come."""
         self._failure = failure
         self.confirmed.set()
         self._wake()
 
     def check(self) -> None:
-        """Raise DeliveryUnavailable when the channel has failed."""
+        """Raise what the channel has failed with, if it has."""
         if self._failure is not None:
-            raise DeliveryUnavailable(str(self._failure))
+            # One for each reader: a raised error collects the traceback of who raised it.
+            raise type(self._failure)(str(self._failure))
 
     async def behind(self, index: int, within_s: float) -> Sequence[Delivered]:
         """The events from `index` on; waits for one, and is empty when none came in time."""

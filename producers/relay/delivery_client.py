@@ -19,7 +19,7 @@ from producers.relay.channel import Channel, ChannelReader
 from producers.relay.port import DeliveryUnavailable
 from producers.relay.progress import Gapped
 from schemas import codec, ids
-from schemas.errors import ContractError
+from schemas.errors import ContractError, ErrorCode, NotFound
 from schemas.frames import SUBPROTOCOL, Subscribe, Unsubscribe
 from schemas.ids import TurnId
 from schemas.turns import LogAddress
@@ -141,9 +141,9 @@ class DeliveryClient:
                     self._take_event(channel, event, position)
             case {"type": "subscribed", "ref": str(ref)} if TurnId(ref) in self._channels:
                 self._channels[TurnId(ref)].confirmed.set()
-            case {"type": "error", "ref": str(ref), "message": message} if TurnId(ref) in self._channels:
+            case {"type": "error", "ref": str(ref), "message": str(message)} if TurnId(ref) in self._channels:
                 log.warning("delivery refused to follow a turn: %s", message, extra={"turn": ref})
-                self._again(self._channels[TurnId(ref)])
+                self._refused(self._channels[TurnId(ref)], str(frame.get("code")), message)
             case _:
                 pass
 
@@ -156,6 +156,13 @@ class DeliveryClient:
             self._again(channel)
         except ContractError as error:
             log.warning("an event can't be read: %s", error, extra={"turn": channel.turn})
+
+    def _refused(self, channel: Channel, code: str, message: str) -> None:
+        if code == ErrorCode.NOT_FOUND:
+            # It was deleted meanwhile: nobody will read it any more.
+            channel.fail(NotFound(message))
+        else:
+            self._again(channel)
 
     def _again(self, channel: Channel) -> None:
         async def later() -> None:

@@ -24,6 +24,7 @@ class Following(Protocol):
 
         Raises:
             DeliveryUnavailable: nothing more will come.
+            NotFound: the conversation was deleted.
         """
 
     def close(self) -> None:
@@ -38,4 +39,5 @@ class TurnFeed(Protocol):
 
         Raises:
             DeliveryUnavailable: that couldn't be made certain in time.
+            NotFound: the conversation was deleted.
         """

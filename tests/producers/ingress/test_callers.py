@@ -26,6 +26,19 @@ async def test_keys(gateway: Running, http: ClientSession) -> None:
         assert await told(answer) == (403, "forbidden", None)
 
 
+async def test_a_gateway_that_starts_knows_nobody_yet(
+    gateway: Running, http: ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until the keys have been read a good one isn't refused: the caller is asked to come back."""
+    for followed in gateway.gateway._directory._all:
+        monkeypatch.setattr(followed, "has_started", False)
+    async with http.get("/v1/models") as answer:
+        assert await told(answer) == (503, "unavailable", None)
+        assert answer.headers["x-should-retry"] == "true"
+    async with http.get("/readyz") as answer:
+        assert answer.status == 503
+
+
 async def test_other_tenants(gateway: Running, http: ClientSession) -> None:
     """Another tenant's or user's conversations and responses look as if there were none."""
     body = {"model": MODEL, "input": "echo: mine", "user": "anna"}

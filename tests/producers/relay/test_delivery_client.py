@@ -10,6 +10,7 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from producers.relay.delivery_client import DeliveryClient, stream_url
 from producers.relay.port import DeliveryUnavailable
 from schemas import codec
+from schemas.errors import NotFound
 from schemas.records import Record
 from tests.producers.support import records
 from tests.producers.support.asked import TURN, requested
@@ -117,6 +118,15 @@ async def test_a_refused_subscription_is_tried_again(client: DeliveryClient, nod
         {"type": "error", "ref": frame["ref"], "code": "unavailable", "message": "not now", "retriable": True}
     )
     (await following).close()
+
+
+async def test_a_deleted_conversation_is_told(client: DeliveryClient, node: Told) -> None:
+    """Who reads a turn whose conversation is deleted is told so, and doesn't wait for an end that nobody will see."""
+    following = await client.follow(TURN, LOG, within_s=10)
+    frame = await node.frame()
+    await node.say({"type": "error", "ref": frame["ref"], "code": "not_found", "message": "gone", "retriable": False})
+    with pytest.raises(NotFound, match="gone"):
+        await following.next(10)
 
 
 async def test_a_silent_node_is_not_waited_for_for_ever(client: DeliveryClient, node: Told) -> None:
