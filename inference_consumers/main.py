@@ -206,6 +206,7 @@ class InferenceService:
             log=KafkaTurnLog(self._reader, self._appender),
             outlet=KafkaOutlet(self._appender),
             screens=self._policies,
+            can_continue=self._info is None or self._info.can_continue,
             merge_ms=settings.merge_ms,
             temperature=settings.temperature,
             top_p=settings.top_p,

@@ -69,7 +69,7 @@ class Course:
         self._why: Interrupt | None = None
         self._interrupted = asyncio.Event()
         self._tally = Tally()
-        self._runs = 0
+        self._has_started = False
         self.phase = Phase.CLAIMING
 
     def interrupt(self, why: Interrupt) -> None:
@@ -196,15 +196,15 @@ class Course:
         engine = self._tools.engine
         if engine is None:
             return
-        self._runs += 1
-        options = self._dispatched.options
+        options, continues = self._dispatched.options, self._tools.can_continue
+        made = len(token_ids) if continues else 0
         try:
             request = GenerationRequest(
                 id=f"{self.entry.turn}.{self._standing.generation}.{self._tools.fresh_id()}",
                 messages=self._dispatched.messages,
-                emitted_token_ids=tuple(token_ids),
-                emitted_text=text,
-                max_tokens=None if options.max_tokens is None else options.max_tokens - len(token_ids),
+                emitted_token_ids=tuple(token_ids) if continues else (),
+                emitted_text=text if continues else "",
+                max_tokens=None if options.max_tokens is None else max(0, options.max_tokens - made),
                 temperature=self._tools.temperature if options.temperature is None else options.temperature,
                 top_p=self._tools.top_p if options.top_p is None else options.top_p,
                 stop=options.stop,
@@ -219,6 +219,8 @@ class Course:
         self._generation = Generation(
             engine,
             request,
+            behind=token_ids,
+            repeats="" if continues else text,
             on_started=self._on_engine_started,
             on_tokens=lambda count: self._tools.on_tokens(self.entry, count),
         )
@@ -324,7 +326,8 @@ class Course:
 
     def _on_engine_started(self, started: Started) -> None:
         self._tally = replace(self._tally, prompt_tokens=started.prompt_tokens, cached_tokens=started.cached_tokens)
-        if self._runs == 1:
+        if not self._has_started:
+            self._has_started = True
             self._tools.on_started(self.entry, started)
 
     def _on_lost(self) -> None:

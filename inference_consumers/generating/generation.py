@@ -1,13 +1,14 @@
 """One run of an engine for one attempt: begun beside the claim, opened when the claim is ours, ended in one step."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from enum import Enum
 
 from inference_consumers.engines.port import Engine, GenerationRequest, Piece, Started
 from inference_consumers.generating.delta_stream import DeltaStream
 from inference_consumers.generating.releaser import Releaser
+from inference_consumers.generating.repeating import Repetition
 from schemas.errors import EngineFailed
 from schemas.turns import Reason
 
@@ -26,7 +27,9 @@ class Generation:
 
     Args:
         engine: started.
-        request: behind what is known to be released; see `is_behind`.
+        request: what it is asked for.
+        behind: the released tokens that it goes on behind; see `is_behind`.
+        repeats: the released text that it is going to repeat, since it can't go on behind it; else empty.
         on_started: called once the prompt is read.
         on_tokens: called with the number of tokens made, as they appear.
     """
@@ -36,11 +39,15 @@ class Generation:
         engine: Engine,
         request: GenerationRequest,
         *,
+        behind: Sequence[int] = (),
+        repeats: str = "",
         on_started: Callable[[Started], None],
         on_tokens: Callable[[int], None],
     ) -> None:
         self._engine = engine
         self._request = request
+        self._behind = list(behind)
+        self._repetition = Repetition(repeats)
         self._on_started = on_started
         self._on_tokens = on_tokens
         self._early: list[Piece] = []
@@ -52,7 +59,7 @@ class Generation:
 
     def is_behind(self, token_ids: list[int]) -> bool:
         """True when it goes on exactly behind these released tokens."""
-        return self._request.emitted_token_ids == tuple(token_ids)
+        return self._behind == token_ids
 
     def open(self, releaser: Releaser, stream: DeltaStream) -> None:
         """The claim is ours: from here on pieces go through the screen into the log."""
@@ -99,9 +106,12 @@ class Generation:
                     self._on_started(item)
                     continue
                 self._on_tokens(len(item.token_ids))
+                piece = self._repetition.beyond(item)
+                if piece is None:
+                    continue
                 if self._releaser is None:
-                    self._early.append(item)
-                elif self._show(item):
+                    self._early.append(piece)
+                elif self._show(piece):
                     return
 
     def _show(self, piece: Piece) -> bool:

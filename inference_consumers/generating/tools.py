@@ -25,6 +25,7 @@ class Tools:
 
     Args:
         engine: None in the pool `closing`, which generates nothing.
+        can_continue: whether the engine goes on behind shown text; else it begins anew and what was shown is left out.
         merge_ms: least time between two deltas of a turn.
         temperature, top_p: of turns that name none.
         now_ms: milliseconds since 1970.
@@ -40,6 +41,7 @@ class Tools:
     log: TurnLog
     outlet: Outlet
     screens: Screens
+    can_continue: bool
     merge_ms: float
     temperature: float
     top_p: float

@@ -39,6 +39,7 @@ class Stage:
     outlet: MemoryOutlet = field(default_factory=MemoryOutlet)
     policies: PoliciesInForce = field(default_factory=PoliciesInForce)
     stopped: bool = False
+    can_continue: bool = True
     is_owner: bool = False
     freed: int = 0
     started: list[Started] = field(default_factory=list)
@@ -60,6 +61,7 @@ class Stage:
             log=self.log,
             outlet=self.outlet,
             screens=self.policies,
+            can_continue=self.can_continue,
             merge_ms=0,
             temperature=0.0,
             top_p=1.0,

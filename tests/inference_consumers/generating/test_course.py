@@ -89,6 +89,16 @@ async def test_a_successor_goes_on_behind_what_is_shown() -> None:
     assert getattr(usage, "generated_tokens", None) == 4
 
 
+async def test_an_engine_that_begins_anew_repeats_nothing() -> None:
+    """Where the engine can't go on behind shown text, it answers from the beginning and what was shown is left out."""
+    engine = ScriptedEngine(said("a", "bc", "d"))
+    stage = Stage(engine, can_continue=False)
+    stage.log.records = [_claim(1), delta(TURN, 1, 0, "ab")]
+    await stage.course(dispatch(), is_new=False).run()
+    assert stage.fold().text == "abcd"
+    assert engine.requests[0].emitted_text == ""
+
+
 async def test_a_prefill_of_a_shorter_prefix_is_thrown_away() -> None:
     """What the skipped first read would have shown is found by the second: generation begins anew behind it."""
     engine = ScriptedEngine(said("x"), said("b"))

@@ -26,9 +26,9 @@ class _Run:
         self.engine = ScriptedEngine(script)
         self.started: list[Started] = []
         self.tokens = 0
-        request = GenerationRequest(id="g", messages=(), emitted_token_ids=(1, 2))
+        request = GenerationRequest(id="g", messages=())
         self.generation = Generation(
-            self.engine, request, on_started=self.started.append, on_tokens=self._count
+            self.engine, request, behind=(1, 2), on_started=self.started.append, on_tokens=self._count
         )  # fmt: skip
         attempt = AttemptLog(MemoryLog(), LogAddress("conversations", 0))
         self.stream = DeltaStream(attempt, lambda seq, made: delta(TURNS[0], 1, seq, made.text), seq=0, merge_ms=0)
