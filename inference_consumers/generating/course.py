@@ -291,7 +291,8 @@ class Course:
         if self._tools.engine is None or attempt > dispatched.max_attempts:
             return failed(ErrorCode.ENGINE_FAILED, "no worker could finish the answer")
         limit = dispatched.options.max_tokens
-        if limit is not None and len(fold.token_ids) >= limit:
+        # With stop texts the engine must say whether the last of them ended the answer.
+        if limit is not None and len(fold.token_ids) >= limit and not dispatched.options.stop:
             return Ending(reason=Reason.LENGTH)
         return None
 

@@ -1,17 +1,20 @@
 """The whole worker as a process, on a real Kafka and the simulated engine."""
 
+import os
 import signal
 import time
 from dataclasses import replace
+from pathlib import Path
 
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
+from infra.local.node import local_kafka
 from schemas import instants, topics
 from schemas.errors import ErrorCode
 from schemas.records import DeadLettered, PolicyPublished, TurnDispatched, VerdictReached, WorkerReported
 from schemas.turns import Action, Failure, LogAddress, Reason
-from tests.inference_consumers.pool import POOL, TAKEOVER_S, Pool, dispatch_of, now_ms, words
+from tests.inference_consumers.pool import POOL, TAKEOVER_S, Pool, dispatch_of, now_ms, open_pool, words
 from tests.support.waiting import until
 
 
@@ -333,3 +336,28 @@ async def test_the_fleet_hears_of_a_worker_every_second(pool: Pool) -> None:
     _beginning, end = await pool.reader.bounds(topics.WORKERS, 0)
     last = [entry async for entry in pool.reader.read(topics.WORKERS, 0, end - 1)]
     assert last[0].value is None
+
+
+async def test_a_killed_kafka_delays_and_changes_nothing(tmp_path: Path, topic_prefix: str) -> None:
+    """Kafka is killed in mid-answer and comes back: the turn goes on and ends with the same text, counted once."""
+    node = local_kafka(tmp_path / "kafka")
+    address = await node.start()
+    try:
+        async with open_pool(address, topic_prefix) as pool:
+            turn = dispatch_of("tokens: 300", deadline_s=300)
+            async with pool.worker() as worker:
+                await pool.dispatch(turn)
+                await pool.shown(turn, deltas=5)
+                assert node.pid is not None
+                os.kill(node.pid, signal.SIGKILL)
+                await node.ended()
+                await node.stop()
+                assert await node.start() == address
+                fold = await pool.ended(turn, limit_s=90)
+                late = dispatch_of("tokens: 3")
+                await pool.dispatch(late)
+                assert (await pool.ended(late)).text == words(3)
+                assert worker.process.returncode is None
+        assert fold.text == words(300)
+    finally:
+        await node.stop()

@@ -29,5 +29,4 @@ def test_another_answer_is_a_failure(texts: tuple[str, ...]) -> None:
     repetition = Repetition("shown")
     pieces = [Piece(text=text, token_ids=(1,)) for text in texts] + [Piece(text="", token_ids=(), finish=Reason.STOP)]
     with pytest.raises(EngineFailed):
-        for piece in pieces:
-            repetition.beyond(piece)
+        list(map(repetition.beyond, pieces))
