@@ -14,7 +14,6 @@ from typing import Any, Final, NoReturn
 import faust
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
-from mode.threads import WorkerThread
 
 from infra.runtime.kafka_settings import KafkaSettings
 from schemas.errors import KafkaUnavailable
@@ -30,7 +29,7 @@ _LONGEST_BACKOFF_S: Final = 10.0
 log = logging.getLogger(__name__)
 
 
-class _Daemon(WorkerThread):  # type: ignore[misc]
+class _Daemon(driver.AIOKafkaConsumerThread.Worker):  # type: ignore[misc]
     """A thread that keeps no process alive: one cut off in its drain would never end otherwise."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
