@@ -17,23 +17,21 @@ import json
 import os
 import random
 import resource
-import signal
-import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
-import aiohttp
 import uvloop
 
 from schemas import instants
 from schemas.ids import TurnId
 from schemas.records import Record
 from tests.bench.report import cpu_s, environment, resident_mb, spread
+from tests.delivery.process import NodeProcess, node_process
 from tests.delivery.scene import Scene, Talk, fresh_turn, now_ms, open_scene
 from tests.delivery.tables import migrated
 from tests.support.brokers import LoopThread
@@ -116,17 +114,11 @@ def masked(payload: bytes) -> bytes:
 
 
 @dataclass
-class NodeProcess:
-    """A delivery node in a process of its own."""
+class Crowd:
+    """Readers of one node."""
 
-    process: asyncio.subprocess.Process
-    port: int
+    node: NodeProcess
     readers: list[Reader] = field(default_factory=list)
-
-    @property
-    def pid(self) -> int:
-        """Of the node."""
-        return self.process.pid
 
     async def connect(self, key: str, conversations: Sequence[str], latencies_ms: list[float]) -> list[Reader]:
         """A reader for each of these conversations, all subscribed."""
@@ -138,72 +130,15 @@ class NodeProcess:
                 for each in conversations[start : start + 100]
             ]
             for each in some:
-                await loop.create_connection(lambda reader=each: reader, "127.0.0.1", self.port)  # type: ignore[misc]
+                await loop.create_connection(lambda reader=each: reader, "127.0.0.1", self.node.port)  # type: ignore[misc]
             async with asyncio.timeout(30):
                 await asyncio.gather(*(each.ready for each in some))
             made += some
         self.readers += made
         return made
 
-    async def disconnect(self) -> None:
-        """Close every reader."""
-        for each in self.readers:
-            if each.transport is not None:
-                each.transport.abort()
-        self.readers.clear()
 
-
-@asynccontextmanager
-async def node_process(scene: Scene) -> AsyncIterator[NodeProcess]:
-    """`parley run delivery` against the scene's brokers."""
-    from tests.support.pipeline import free_ports  # noqa: PLC0415 - pytest's fixtures, only for this function
-
-    port, metrics_port = free_ports(2)
-    kafka, cassandra = scene.kafka, scene.cassandra
-    environment_of_node = {
-        "PARLEY_KAFKA_BOOTSTRAP": kafka.bootstrap,
-        "PARLEY_KAFKA_TOPIC_PREFIX": kafka.topic_prefix,
-        "PARLEY_KAFKA_LANES": str(kafka.lanes),
-        "PARLEY_KAFKA_PARTITIONS": str(kafka.partitions),
-        "PARLEY_CASSANDRA_CONTACT_POINTS": cassandra.contact_points[0],
-        "PARLEY_CASSANDRA_PORT": str(cassandra.port),
-        "PARLEY_CASSANDRA_KEYSPACE": cassandra.keyspace,
-        "PARLEY_INTERNAL_TOKEN": "an internal token for tests",
-        "PARLEY_DELIVERY_PORT": str(port),
-        "PARLEY_DELIVERY_MAX_CONNECTIONS": "50000",
-        "PARLEY_DELIVERY_MAX_TENANT_CONNECTIONS": "50000",
-        "PARLEY_SERVICE_METRICS_PORT": str(metrics_port),
-        "PARLEY_LOG_LEVEL": "error",
-    }
-    code = (
-        "from infra.runtime.service import run_service; from infra.runtime.settings import SettingsSource;"
-        "from delivery.main import run; import sys; sys.exit(run_service(run, SettingsSource(), 'delivery'))"
-    )
-    with tempfile.TemporaryFile() as output:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", code, env={**os.environ, **environment_of_node}, stdout=output, stderr=output
-        )
-        try:
-            await ready(f"http://127.0.0.1:{metrics_port}/readyz", process)
-            yield NodeProcess(process, port)
-        finally:
-            if process.returncode is None:
-                process.send_signal(signal.SIGKILL)
-            await process.wait()
-
-
-async def ready(url: str, process: asyncio.subprocess.Process) -> None:
-    """Wait until the node can do its work."""
-    async with asyncio.timeout(60), aiohttp.ClientSession() as session:
-        while True:
-            assert process.returncode is None, "the node has ended"
-            try:
-                async with session.get(url) as response:
-                    if response.status == 200:
-                        return
-            except aiohttp.ClientConnectionError:
-                pass
-            await asyncio.sleep(0.1)
+MANY: dict[str, Any] = {"DELIVERY_MAX_CONNECTIONS": 50_000, "DELIVERY_MAX_TENANT_CONNECTIONS": 50_000}
 
 
 class Voices:
@@ -302,9 +237,9 @@ async def main(arguments: argparse.Namespace, kafka: str, cassandra: tuple[str, 
             talks = await made(scene, count, in_lane=in_lane)
             voices = Voices(talks)
             await voices.begin()
-            async with node_process(scene) as node:
+            async with node_process(scene, **MANY) as node:
                 latencies_ms: list[float] = []
-                readers = await node.connect(scene.key, [talk.conversation for talk in talks], latencies_ms)
+                readers = await Crowd(node).connect(scene.key, [talk.conversation for talk in talks], latencies_ms)
                 for rate in sorted({500, arguments.rate}):
                     await measure(
                         f"{name}: {count} conversations, a reader each", node, voices, readers, rate,
@@ -313,9 +248,9 @@ async def main(arguments: argparse.Namespace, kafka: str, cassandra: tuple[str, 
         [talk] = await made(scene, 1, in_lane=False)
         voices = Voices([talk])
         await voices.begin()
-        async with node_process(scene) as node:
+        async with node_process(scene, **MANY) as node:
             latencies_ms = []
-            readers = await node.connect(scene.key, [talk.conversation] * arguments.readers, latencies_ms)
+            readers = await Crowd(node).connect(scene.key, [talk.conversation] * arguments.readers, latencies_ms)
             await measure(
                 f"broadcast: one conversation, {arguments.readers} readers", node, voices, readers, 10,
                 arguments.seconds, latencies_ms,
@@ -327,9 +262,9 @@ async def idle(scene: Scene, count: int) -> None:
     if not count:
         return
     talks = await made(scene, count, in_lane=True)
-    async with node_process(scene) as node:
+    async with node_process(scene, **MANY) as node:
         before = resident_mb(node.pid)
-        await node.connect(scene.key, [talk.conversation for talk in talks], [])
+        await Crowd(node).connect(scene.key, [talk.conversation for talk in talks], [])
         after = resident_mb(node.pid)
         cpu, begun = cpu_s(node.pid), time.perf_counter()
         await asyncio.sleep(5)
