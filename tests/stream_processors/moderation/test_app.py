@@ -6,6 +6,7 @@ import sys
 import uuid
 from collections.abc import AsyncIterator, Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -304,3 +305,9 @@ async def start_process(kafka: KafkaSettings) -> asyncio.subprocess.Process:
         env={**os.environ, **environ},
         stderr=asyncio.subprocess.DEVNULL,
     )
+
+
+async def test_one_at_a_time(make: Make, tmp_path: Path) -> None:
+    """The agent is one task: with more, Faust's commit loses the oldest event under way."""
+    agents = list(make()._app(tmp_path).agents.values())
+    assert [agent.concurrency for agent in agents] == [1]
