@@ -7,6 +7,7 @@ import asyncio
 import base64
 import logging
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
@@ -203,10 +204,10 @@ class Worker:
             if not self._is_draining:
                 self._end_overdue()
                 self._fill_slots()
-            try:
-                await asyncio.wait_for(self._wake.wait(), _TICK_S)
-            except TimeoutError:
-                continue
+            with suppress(TimeoutError):
+                # Not `wait_for`: in Python 3.11 it loses a cancellation that comes together with the event.
+                async with asyncio.timeout(_TICK_S):
+                    await self._wake.wait()
         self._failure.result()
 
     async def hand_over(self) -> None:

@@ -11,15 +11,21 @@ from inference_consumers.claims.decision import Decision, Standing, decide
 from schemas.errors import InvariantBroken
 from schemas.fold import TurnFold
 from schemas.ids import TurnId
-from schemas.records import Record, TurnStarted
+from schemas.records import Record, TurnDelta, TurnStarted
 
 
 @dataclass(slots=True)
 class LogView:
-    """What one worker has read of a turn's log: the fold of all below `next_offset`."""
+    """What one worker has read of a turn's log.
+
+    Args:
+        fold: of all below `next_offset`.
+        barren_claims: the last ones in a row behind which nothing was shown: what ends a turn that nobody can answer.
+    """
 
     fold: TurnFold
     next_offset: int
+    barren_claims: int = 0
 
     @classmethod
     def begin(cls, turn: TurnId, place: int) -> "LogView":
@@ -31,7 +37,12 @@ class LogView:
         if offset < self.next_offset:
             return False
         self.next_offset = offset + 1
-        return self.fold.take(record, offset)
+        is_taken = self.fold.take(record, offset)
+        if is_taken and isinstance(record, TurnStarted):
+            self.barren_claims += 1
+        elif is_taken and isinstance(record, TurnDelta):
+            self.barren_claims = 0
+        return is_taken
 
 
 @dataclass(frozen=True, slots=True)

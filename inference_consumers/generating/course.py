@@ -6,6 +6,7 @@ Every way through it ends in FINISHED (the source may be committed) or LEFT (it 
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
@@ -119,7 +120,7 @@ class Course:
                 self._dispatched.log,
                 place=place,
                 may_skip_reading=self._may_skip_reading,
-                on_claim=lambda _claim: self._prefill(view.fold),
+                on_claim=lambda _claim: self._prefill(view),
             )
         finally:
             if place is not None:
@@ -152,7 +153,9 @@ class Course:
         address = self._dispatched.log
         answer = ShownAnswer(self._dispatched, view.fold, attempt, self._tools, on_lost=self._on_lost)
         try:
-            ending = self._ending_without_engine(view.fold, attempt) or await self._generate(answer, attempt)
+            ending = self._ending_without_engine(view, view.barren_claims) or await self._generate(
+                answer, view.barren_claims
+            )
             await self._let_go_of_engine()
             if self._why is Interrupt.HANDED_OVER and ending is None:
                 answer.stream.flush()
@@ -186,11 +189,11 @@ class Course:
     async def _place(self) -> int:
         return await self._tools.log.place_of(self._dispatched)
 
-    def _prefill(self, fold: TurnFold) -> None:
+    def _prefill(self, view: LogView) -> None:
         """The claim is on its way: the engine may read the prompt meanwhile, behind what is known of the log."""
-        attempt = fold.highest + 1
-        if self._generation is None and self._ending_without_engine(fold, attempt) is None and not self._why:
-            self._begin(fold.token_ids, fold.text)
+        claims = view.barren_claims + 1  # with the one under way
+        if self._generation is None and not self._why and self._ending_without_engine(view, claims) is None:
+            self._begin(view.fold.token_ids, view.fold.text)
 
     def _begin(self, token_ids: list[int], text: str) -> None:
         engine = self._tools.engine
@@ -225,8 +228,12 @@ class Course:
             on_tokens=lambda count: self._tools.on_tokens(self.entry, count),
         )
 
-    async def _generate(self, answer: ShownAnswer, attempt: int) -> Ending | None:
-        """How the answer ended; None = it did not, `_why` or the lost log says the rest."""
+    async def _generate(self, answer: ShownAnswer, tries: int) -> Ending | None:
+        """How the answer ended; None = it did not, `_why` or the lost log says the rest.
+
+        Args:
+            tries: claims in a row, ours included, that showed nothing yet.
+        """
         failures = 0
         while self._why is not Interrupt.HANDED_OVER:
             generation = await self._behind(answer)
@@ -244,8 +251,8 @@ class Course:
             except EngineFailed as error:
                 failures += 1
                 self._count(discarded=releaser.held_tokens)
-                log.warning("the engine failed: %s", error, extra={"turn": self.entry.turn, "attempt": attempt})
-                if attempt + failures > self._dispatched.max_attempts:
+                log.warning("the engine failed: %s", error, extra={"turn": self.entry.turn})
+                if tries + failures > self._dispatched.max_attempts:
                     return failed(ErrorCode.ENGINE_FAILED, "the model failed to answer, again and again")
                 await self._let_go_of_engine(keeps_slot=True)
                 await self._pause(failures, wakes=True)
@@ -280,7 +287,7 @@ class Course:
 
     # --- what ends a turn without its engine --------------------------------------------------------------------------
 
-    def _ending_without_engine(self, fold: TurnFold, attempt: int) -> Ending | None:
+    def _ending_without_engine(self, view: LogView, claims: int) -> Ending | None:
         dispatched = self._dispatched
         if self._why is Interrupt.CANCELLED or self._tools.is_stopped(self.entry):
             return Ending(reason=Reason.CANCELLED)
@@ -288,11 +295,11 @@ class Course:
             return Ending(reason=dispatched.reason, error=dispatched.error or error_of(dispatched.reason))
         if self._why is Interrupt.EXPIRED or self._tools.now_ms() >= self.entry.deadline_ms:
             return expired()
-        if self._tools.engine is None or attempt > dispatched.max_attempts:
+        if self._tools.engine is None or claims > dispatched.max_attempts:
             return failed(ErrorCode.ENGINE_FAILED, "no worker could finish the answer")
         limit = dispatched.options.max_tokens
         # With stop texts the engine must say whether the last of them ended the answer.
-        if limit is not None and len(fold.token_ids) >= limit and not dispatched.options.stop:
+        if limit is not None and len(view.fold.token_ids) >= limit and not dispatched.options.stop:
             return Ending(reason=Reason.LENGTH)
         return None
 
@@ -356,10 +363,9 @@ class Course:
         if not wakes:
             await asyncio.sleep(pause_s)
             return
-        try:
-            await asyncio.wait_for(self._interrupted.wait(), pause_s)
-        except TimeoutError:
-            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause_s):
+                await self._interrupted.wait()
 
 
 def _ends(view: LogView, offset: int, record: Record) -> bool:

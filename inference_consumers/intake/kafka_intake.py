@@ -8,6 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final
 
 from inference_consumers.intake.group_member import Fetched, GroupMember, GroupTimes, PartitionAlarm
@@ -269,10 +270,9 @@ class KafkaIntake:
 
     async def _wait_for_room(self) -> None:
         self._has_room.clear()
-        try:
-            await asyncio.wait_for(self._has_room.wait(), _POLL_S)
-        except TimeoutError:
-            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_POLL_S):
+                await self._has_room.wait()
 
     def _seek_again(self, member: GroupMember, fetched: list[Fetched]) -> None:
         for number in {each.partition for each in fetched}:

@@ -236,14 +236,24 @@ async def test_an_engine_that_always_fails_ends_the_turn() -> None:
     assert len(engine.requests) == 2
 
 
-async def test_attempts_of_others_count() -> None:
-    """A turn that was claimed max_attempts times is ended by the next claim, without the engine."""
+async def test_claims_that_showed_nothing_count() -> None:
+    """A turn that was claimed max_attempts times in a row without a word is ended by the next claim."""
     engine = ScriptedEngine(said("x"))
     stage = Stage(engine)
     stage.log.records = [_claim(number) for number in (1, 2, 3)]
     await stage.course(dispatch(max_attempts=3), is_new=False).run()
     assert _reason(stage) is Reason.FAILED
     assert not engine.requests
+
+
+async def test_claims_that_showed_something_do_not_count() -> None:
+    """However often its workers died, a turn that went on each time goes on."""
+    stage = Stage(ScriptedEngine(said("!")))
+    for number in range(1, 6):
+        stage.log.records += [_claim(number), delta(TURN, number, number - 1, "a")]
+    await stage.course(dispatch(max_attempts=3), is_new=False).run()
+    assert _reason(stage) is Reason.STOP
+    assert stage.fold().text == "aaaaa!"
 
 
 async def test_a_prompt_without_room_is_the_callers_fault() -> None:
