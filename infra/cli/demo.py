@@ -130,6 +130,7 @@ async def _row(settings: CassandraSettings, turn: TurnId) -> TurnCompleted:
     store = Store(settings)
     await store.start()
     try:
+        await store.connected(PATIENCE_S)
         async with asyncio.timeout(PATIENCE_S):
             while True:
                 row = await TurnStore(store).turn(turn)
