@@ -110,6 +110,7 @@ def make_app(
     session_timeout_s: float,
     buffered: int,
     datadir: Path,
+    kind: type[App] = App,
     **options: Any,
 ) -> App:
     """An app of that group, with the rules in force.
@@ -120,13 +121,14 @@ def make_app(
         session_timeout_s: how long a member that died without a word is waited for; one that stops leaves at once.
         buffered: events that wait in memory for the agent.
         datadir: a directory that exists; for apps with tables one that lasts.
+        kind: our app, or one that differs from it further.
         options: more of Faust's settings.
     """
     for noisy in ("faust", "mode"):
         # Its course from state to state; what goes wrong is a warning or worse.
         logging.getLogger(noisy).setLevel(logging.WARNING)
     context = kafka.client_options("")["ssl_context"]
-    return App(
+    return kind(
         kafka.named(group),
         broker=[f"kafka://{each.strip()}" for each in kafka.bootstrap.split(",")],
         broker_client_id=group,

@@ -8,18 +8,18 @@ their local stores. What is not: its acks (inputs are acknowledged by `acks.py`,
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any, Final, cast
 
 import faust
+from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
-from yarl import URL
 
 from infra.runtime.kafka import KafkaSettings
 from schemas import topics
 from stream_processors.enrichment.changelog import Changelog
 from stream_processors.enrichment.processing import Taken
 from stream_processors.enrichment.settings import EnrichmentSettings
+from stream_processors.faust_app import App, Consumer, make_app
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +34,7 @@ _MIB: Final = 1024 * 1024
 # Three topics of 1 MB records: what waits in memory between fetching and the agent.
 _BUFFERED: Final = 256
 _COMMIT_S: Final = 0.1
+_IDLE_S: Final = 0.02
 
 
 class RocksStore:
@@ -107,6 +108,32 @@ def _generation(headers: Any) -> int:
     return next((int(value) for name, value in pairs if name == GENERATION_HEADER), 0)
 
 
+class _Consumer(Consumer):
+    """Takes from aiokafka what was asked for, and nothing else."""
+
+    async def _getmany(self, active_partitions: Any, timeout: float) -> Any:
+        """The records of these partitions.
+
+        faust hands its own set over, and changes it while the fetch waits: when recovery ends it is empty for a moment,
+        which to aiokafka means every partition. What came of the others is then dropped, but its position has moved;
+        faust seeks back only where something above 0 was committed, and elsewhere inputs are lost in silence.
+        """
+        asked = frozenset(active_partitions or ())
+        if not asked:
+            await self.sleep(_IDLE_S)
+            return {}
+        return await super()._getmany(asked, timeout)
+
+
+class _Transport(driver.Transport):  # type: ignore[misc]
+    Consumer = _Consumer
+
+
+class _App(App):
+    def _new_transport(self) -> Any:
+        return _Transport(self.conf.broker_consumer, self)
+
+
 class GateApp:
     """The app, built but not started.
 
@@ -134,7 +161,19 @@ class GateApp:
         self._on_broken = on_broken
         directory = settings.data_dir.expanduser()
         directory.mkdir(parents=True, exist_ok=True)
-        self.app = faust.App(kafka.named(GROUP), **_options(kafka, settings, directory))
+        self.app = make_app(
+            kafka,
+            GROUP,
+            commit_interval_s=_COMMIT_S,
+            session_timeout_s=settings.session_timeout_s,
+            buffered=_BUFFERED,
+            datadir=directory,
+            kind=_App,
+            store="rocksdb://",
+            topic_partitions=kafka.partitions,
+            table_standby_replicas=settings.standby_replicas,
+            recovery_consistency_check=True,
+        )
         self.gate = self._table(GATE_TABLE, settings)
         self.context = self._table(CONTEXT_TABLE, settings)
         self.gate.on_ready = self._ready
@@ -173,8 +212,15 @@ class GateApp:
         Args:
             is_broken: don't wait for inputs under way: they will never be acknowledged.
         """
-        self.app.conf.stream_wait_empty = not is_broken
+        if is_broken:
+            self.app.abandon()
         await self.app.stop()
+
+    async def until_stopped(self) -> None:
+        """Returns when faust has stopped by itself; raises what it crashed of."""
+        await self.app.wait_until_stopped()
+        if self.app.crash_reason is not None:
+            raise self.app.crash_reason
 
     @property
     def unfinished(self) -> int:
@@ -198,7 +244,7 @@ class GateApp:
         def ack() -> None:
             # An input of an assignment that is over: acknowledging it would count in the next one.
             if message.generation_id == self.app.consumer_generation_id:
-                event.ack()
+                self.app.finish(event)
 
         return Taken(
             topic=message.topic.removeprefix(self._kafka.topic_prefix),
@@ -240,43 +286,3 @@ class GateApp:
 
     async def _revoked(self, _app: Any, _revoked: Any, **_kwargs: Any) -> None:
         self._on_closed()
-
-
-def _options(kafka: KafkaSettings, settings: EnrichmentSettings, directory: Path) -> dict[str, Any]:
-    security = kafka.client_options(GROUP)
-    credentials: Any = None
-    if security["security_protocol"].startswith("SASL"):
-        credentials = faust.SASLCredentials(
-            username=security["sasl_plain_username"],
-            password=security["sasl_plain_password"],
-            mechanism=security["sasl_mechanism"],
-            ssl_context=security["ssl_context"],
-        )
-    elif security["ssl_context"] is not None:
-        credentials = faust.SSLCredentials(security["ssl_context"])
-    return {
-        "broker": [URL(f"kafka://{address.strip()}") for address in kafka.bootstrap.split(",")],
-        "broker_credentials": credentials,
-        "broker_client_id": GROUP,
-        "store": "rocksdb://",
-        "datadir": directory,
-        "processing_guarantee": "at_least_once",
-        "autodiscover": False,
-        "web_enabled": False,
-        "topic_allow_declare": False,
-        "topic_disable_leader": True,
-        "topic_partitions": kafka.partitions,
-        "topic_replication_factor": kafka.replication_factor,
-        "table_standby_replicas": settings.standby_replicas,
-        "recovery_consistency_check": True,
-        "stream_buffer_maxsize": _BUFFERED,
-        "stream_wait_empty": True,
-        "broker_commit_interval": _COMMIT_S,
-        "broker_commit_every": 1000,
-        "broker_session_timeout": settings.session_timeout_s,
-        "broker_heartbeat_interval": min(1.0, settings.session_timeout_s / 5),
-        "broker_request_timeout": max(90.0, settings.session_timeout_s + 1),
-        "broker_max_poll_interval": 600.0,
-        "consumer_auto_offset_reset": "earliest",
-        "logging_config": {"version": 1, "disable_existing_loggers": False},
-    }

@@ -17,7 +17,7 @@ from infra.runtime.service import Readiness, ServiceSettings, serve
 from infra.runtime.settings import SettingsSource
 from infra.runtime.turn_store import TurnStore
 from schemas import topics
-from schemas.errors import DependencyError, InvariantBroken
+from schemas.errors import DependencyError, InvariantBroken, KafkaUnavailable
 from stream_processors.enrichment.app import GENERATION_HEADER, GateApp, RecoveredTable, RocksStore
 from stream_processors.enrichment.changelog import Changelog
 from stream_processors.enrichment.counting import Measures
@@ -177,9 +177,20 @@ class EnrichmentService:
         return () if self._gate is None else self._gate.partitions
 
     async def watch(self) -> None:
-        """Returns never; raises what the service can't go on from."""
-        if self._broken is not None:
-            await asyncio.shield(self._broken)
+        """Never returns; raises what the service can't go on from: the next process begins at the commit."""
+        broken, app = self._broken, self._app
+        if broken is None or app is None:
+            return
+        stopped = asyncio.ensure_future(app.until_stopped())
+        try:
+            await asyncio.wait({broken, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+        if broken.done():
+            broken.result()
+        if stopped.done() and not stopped.cancelled():
+            stopped.result()
+        raise KafkaUnavailable("faust has stopped by itself")
 
     async def drain(self) -> None:
         """Leave the group: what was taken in is finished and acknowledged first."""

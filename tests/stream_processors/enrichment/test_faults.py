@@ -51,7 +51,7 @@ async def _ask_three(world: World) -> list[TurnAllowed]:
 
 async def _check(world: World, asked: list[TurnAllowed]) -> None:
     for each in asked:
-        await world.completed(each.turn, within_s=90)
+        await world.completed(each.turn, within_s=30)
     for conversation in {each.conversation for each in asked}:
         fold = ConversationFold()
         taken: list[str | None] = []
