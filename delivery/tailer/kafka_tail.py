@@ -245,8 +245,8 @@ class KafkaTail:
             poll.heard_at = time.monotonic()
             if poll.session.answered(answer.session_id, answer.error):
                 read = self._take(poll, answer)
-                if read >= self._tuning.busy_entries:
-                    await asyncio.sleep(self._tuning.busy_pause_ms / 1000)
+                if read > 1:
+                    await asyncio.sleep(min(read * self._tuning.entry_pause_us / 1e6, self._tuning.busy_pause_ms / 1e3))
 
     async def _asked(self, poll: _Poll) -> Answer:
         client = self._client
