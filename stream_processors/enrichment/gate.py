@@ -30,6 +30,7 @@ from stream_processors.enrichment.inputs import (
     Returned,
     StopAsked,
     Ticked,
+    Unreadable,
 )
 from stream_processors.enrichment.state import OpenTurn, Phase, State, Status
 
@@ -141,6 +142,12 @@ TURNS: Final[Mapping[tuple[Standing, type], TurnStep]] = {
     (Standing.ACTIVE, Refused): _again,
     (Standing.ENDING, Refused): _again,
     (Standing.ENDED, Refused): _ended_already,
+    (Standing.UNMET, Unreadable): _arrive,
+    (Standing.PARKED, Unreadable): _parked_again,
+    (Standing.WAITING, Unreadable): _again,
+    (Standing.ACTIVE, Unreadable): _again,
+    (Standing.ENDING, Unreadable): _again,
+    (Standing.ENDED, Unreadable): _ended_already,
     (Standing.UNMET, StopAsked): _note_stop,
     (Standing.PARKED, StopAsked): _stop,
     (Standing.WAITING, StopAsked): _stop,

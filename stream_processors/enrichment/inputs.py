@@ -44,6 +44,11 @@ class Refused(Allowed):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Unreadable(Allowed):
+    """A request that breaks the contract, of which turn and log could still be read: it ends visibly, as failed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ResetAsked:
     """The context is to begin anew."""
 
@@ -130,6 +135,6 @@ class EndLost:
     dispatch: int
 
 
-TurnInput = Allowed | Refused | StopAsked | Completed | Returned | EndLost
+TurnInput = Allowed | Refused | Unreadable | StopAsked | Completed | Returned | EndLost
 ConversationInput = ResetAsked | DeleteAsked | Loaded | Announced | Ticked
 Input = TurnInput | ConversationInput

@@ -15,7 +15,7 @@ from stream_processors.enrichment.effects import (
 )
 from stream_processors.enrichment.endings import end, expire, fail
 from stream_processors.enrichment.facts import Fits, Unfit, Unloaded
-from stream_processors.enrichment.inputs import Allowed, Refused
+from stream_processors.enrichment.inputs import Allowed, Refused, Unreadable
 from stream_processors.enrichment.state import OpenTurn, Phase, Status
 from stream_processors.enrichment.stopping import stop
 
@@ -34,7 +34,7 @@ def arrive(draft: Draft, given: Allowed) -> None:
         band=given.band,
         on_busy=given.on_busy,
         has_history=given.has_history,
-        reason=Reason.REFUSED if isinstance(given, Refused) else None,
+        reason=_verdict(given),
     )
     if draft.phase is Phase.UNKNOWN and (given.is_new or not given.owner.stored):
         draft.phase = Phase.KNOWN
@@ -45,6 +45,12 @@ def arrive(draft: Draft, given: Allowed) -> None:
     if draft.phase is Phase.UNKNOWN:
         draft.phase = Phase.LOADING
         ask_for_past(draft)
+
+
+def _verdict(given: Allowed) -> Reason | None:
+    if isinstance(given, Unreadable):
+        return Reason.FAILED
+    return Reason.REFUSED if isinstance(given, Refused) else None
 
 
 def arrived_late(draft: Draft, given: Allowed) -> None:
@@ -78,6 +84,8 @@ def enter(draft: Draft, turn: OpenTurn) -> None:
         fail(draft, accepted, ErrorCode.NOT_FOUND, "the conversation was deleted")
     elif accepted.reason is Reason.REFUSED:
         end(draft, accepted, Reason.REFUSED)
+    elif accepted.reason is Reason.FAILED:
+        fail(draft, accepted, ErrorCode.INVALID_REQUEST, "the request could not be read")
     elif accepted.deadline_ms <= draft.facts.now_ms:
         expire(draft, accepted)
     elif busy and accepted.on_busy is OnBusy.REJECT:

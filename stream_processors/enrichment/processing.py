@@ -228,7 +228,7 @@ class Gate:
             return []
         except ContractError as error:
             await self._dead_letter(taken, error)
-            return []
+            return await self._salvaged(taken)
         if isinstance(record, ClockTicked):
             return await self._ticked(taken)
         if addressed is None:
@@ -237,6 +237,16 @@ class Gate:
             self._requests.keep(taken.partition, taken.offset, record, len(taken.value))
         if isinstance(record, TurnCompleted):
             self._learn(record)
+        decided = await self._move(taken.partition, addressed.conversation, addressed.given, record)
+        return [] if decided is None else [decided]
+
+    async def _salvaged(self, taken: Taken) -> list[Decided]:
+        """A request that can't be read, but whose turn can: it ends where its readers see it."""
+        record = reading.salvaged(taken.value or b"") if taken.topic == topics.MODERATED else None
+        if record is None:
+            return []
+        self._requests.keep(taken.partition, taken.offset, record, len(taken.value or b""))
+        addressed = reading.unreadable(taken.offset, record)
         decided = await self._move(taken.partition, addressed.conversation, addressed.given, record)
         return [] if decided is None else [decided]
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from schemas import ids, instants, topics
+from schemas import codec, ids, instants, topics
 from schemas.errors import ContractError
 from schemas.ids import ConversationId
 from schemas.records import (
@@ -19,7 +19,7 @@ from schemas.records import (
     TurnReturned,
     TurnStopRequested,
 )
-from schemas.turns import ContextTurn
+from schemas.turns import Action, ContextTurn, LogAddress, Stage, TurnRequest, Verdict
 from stream_processors.enrichment.inputs import (
     Allowed,
     Announced,
@@ -32,6 +32,7 @@ from stream_processors.enrichment.inputs import (
     ResetAsked,
     Returned,
     StopAsked,
+    Unreadable,
 )
 
 CLOCK_KEY: Final = "clock"
@@ -85,12 +86,54 @@ def _given(topic: str, offset: int, record: Record, band_of: Mapping[str, int]) 
             return None
 
 
-def _arrival(offset: int, record: TurnAllowed | TurnRefused, band_of: Mapping[str, int]) -> Allowed:
+def salvaged(raw: bytes) -> TurnAllowed | None:
+    """What can still be read of a request that breaks the contract; None when not even its turn and log can."""
+    try:
+        value = codec.parse(raw)
+        asked, conversation = value["request"], ids.parse_conversation(value["conversation"])
+        turn, log = ids.parse_turn(value["turn"]), codec.convert(asked["log"], LogAddress)
+        at = str(value["at"])
+        instants.to_ms(at)
+        if ids.conversation_of(turn) != conversation:
+            return None
+    except (ContractError, KeyError, TypeError):
+        return None
+    request = TurnRequest(
+        user=str(asked.get("user")),
+        key_id=str(asked.get("key_id")),
+        tier=str(asked.get("tier")),
+        text=str(asked.get("text") or ""),
+        log=log,
+        accepted_at=at,
+        deadline_at=at,
+        new=bool(asked.get("new")),
+        stored=asked.get("stored") is not False,
+    )
+    return TurnAllowed(
+        id=f"{turn}.moderated",
+        at=at,
+        tenant=str(value.get("tenant")),
+        conversation=conversation,
+        turn=turn,
+        request=request,
+        verdict=Verdict(stage=Stage.INPUT, action=Action.ALLOW),
+    )
+
+
+def unreadable(offset: int, record: TurnAllowed) -> Addressed:
+    """The input that a salvaged request is."""
+    given = _arrival(offset, record, {}, Unreadable)
+    return Addressed(ids.conversation_of(given.turn), given)
+
+
+def _arrival(
+    offset: int, record: TurnAllowed | TurnRefused, band_of: Mapping[str, int], kind: type[Allowed] | None = None
+) -> Allowed:
     asked = record.request
     turn = _turn(record)
     if ids.conversation_of(turn) != record.conversation:
         raise ContractError("the turn belongs to another conversation", place="$.turn")
-    return (Refused if isinstance(record, TurnRefused) else Allowed)(
+    return (kind or (Refused if isinstance(record, TurnRefused) else Allowed))(
         turn=turn,
         owner=Owner(tenant=record.tenant, user=asked.user, log=asked.log, stored=asked.stored),
         order=offset,

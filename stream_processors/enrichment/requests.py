@@ -9,9 +9,10 @@ from typing import Final
 
 from infra.runtime.kafka_log import LogReader
 from schemas import codec, topics
-from schemas.errors import InvariantBroken
-from schemas.records import TurnAllowed, TurnRefused
+from schemas.errors import ContractError, InvariantBroken
+from schemas.records import Record, TurnAllowed, TurnRefused
 from stream_processors.enrichment.composing import Request
+from stream_processors.enrichment.reading import salvaged
 
 # 64 MiB: some ten thousand requests of a chat, or eighty of the largest that the gateway lets in.
 _MAX_BYTES: Final = 64 * 1024 * 1024
@@ -24,6 +25,13 @@ class NotAtHand(Exception):
     def __init__(self, fetch: Callable[[], Awaitable[object]]) -> None:
         super().__init__()
         self.fetch = fetch
+
+
+def _decoded(raw: bytes) -> Record | None:
+    try:
+        return codec.decode(raw)
+    except ContractError:
+        return salvaged(raw)
 
 
 class Requests:
@@ -69,7 +77,7 @@ class Requests:
         if found is not None:
             return found[0]
         async for entry in self._reader.read(topics.MODERATED, partition, offset, offset + 1):
-            record = codec.decode(entry.value or b"")
+            record = _decoded(entry.value or b"")
             if entry.offset == offset and isinstance(record, TurnAllowed | TurnRefused):
                 self.keep(partition, offset, record, len(entry.value or b""))
                 return record

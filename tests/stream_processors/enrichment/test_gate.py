@@ -37,6 +37,7 @@ from stream_processors.enrichment.inputs import (
     Returned,
     StopAsked,
     Ticked,
+    Unreadable,
 )
 from stream_processors.enrichment.state import Phase, State, Status
 from tests.stream_processors.enrichment.simulation import CONVERSATION, OWNER, turn_id
@@ -96,6 +97,7 @@ STATES = {
 INPUTS: tuple[Input, ...] = (
     allowed(T1, 1),
     refused(T1, 1),
+    Unreadable(turn=T1, owner=OWNER, order=1, is_new=False, deadline_ms=NOW),
     StopAsked(turn=T1, offset=3),
     completed(T1, 2, 1),
     Returned(turn=T1, dispatch=1, offset=4),

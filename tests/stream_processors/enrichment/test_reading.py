@@ -7,8 +7,17 @@ from schemas import codec, topics
 from schemas.errors import ContractError
 from schemas.records import ClockTicked, ContextLoaded, ConversationReset, TurnCompleted, TurnStopRequested
 from schemas.turns import ContextTurn
-from stream_processors.enrichment.inputs import Allowed, Announced, Completed, Loaded, Refused, ResetAsked, StopAsked
-from stream_processors.enrichment.reading import read
+from stream_processors.enrichment.inputs import (
+    Allowed,
+    Announced,
+    Completed,
+    Loaded,
+    Refused,
+    ResetAsked,
+    StopAsked,
+    Unreadable,
+)
+from stream_processors.enrichment.reading import read, salvaged, unreadable
 from tests.stream_processors.enrichment.simulation import CONVERSATION, turn_id
 from tests.stream_processors.enrichment.world import allowed, new_conversation
 from tests.support.samples import sample, samples
@@ -63,6 +72,21 @@ def test_what_names_no_turn_is_refused() -> None:
     wrong = codec.decode(codec.encode(record).replace(record.conversation.encode(), CONVERSATION.encode(), 1))  # type: ignore[union-attr]
     with pytest.raises(ContractError, match="another conversation"):
         read(topics.MODERATED, 1, wrong, {})
+
+
+def test_a_broken_request_whose_turn_is_known_is_salvaged() -> None:
+    """Where turn and log can be read the turn can end visibly; where they can't, nothing is made up."""
+    record = allowed(new_conversation(), "hi")
+    broken = codec.encode(record).replace(b'"tier":"standard"', b'"tier":7')
+    with pytest.raises(ContractError):
+        codec.decode(broken)
+    found = salvaged(broken)
+    assert found is not None
+    assert (found.turn, found.request.log, found.request.text) == (record.turn, record.request.log, "hi")
+    assert isinstance(unreadable(3, found).given, Unreadable)
+    assert salvaged(b"[]") is None
+    assert salvaged(b'{"turn": "resp_1"}') is None
+    assert salvaged(broken.replace(b'"log":', b'"gol":')) is None
 
 
 def _fields(turn: ContextTurn) -> dict[str, Any]:

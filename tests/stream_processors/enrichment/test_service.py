@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from schemas import topics
+from schemas import codec, topics
 from schemas.errors import ErrorCode
 from schemas.fold import ConversationFold
 from schemas.records import (
@@ -234,6 +234,17 @@ async def test_unreadable_records_become_dead_letters(standing: World) -> None:
     [letter] = (await world.until(topics.DEAD_LETTERS, lambda seen: bool(seen.records))).of(DeadLettered)
     assert letter.source.offset == offset - 1
     assert letter.role == "enrichment"
+
+
+async def test_a_broken_request_ends_where_its_readers_see_it(standing: World) -> None:
+    """A request that breaks the contract, but names its turn and log, is a dead letter and a failed turn."""
+    world = standing
+    one = allowed(new_conversation(), "hi")
+    broken = codec.encode(one).replace(b'"tier":"standard"', b'"tier":7')
+    await world.appender.append_bytes(topics.MODERATED, broken, key=str(one.conversation).encode())
+    ended = await world.completed(one.turn)
+    assert ended.detail.error is not None
+    assert (ended.reason, ended.detail.error.code) == (Reason.FAILED, ErrorCode.INVALID_REQUEST)
 
 
 async def test_repeated_requests_start_nothing(standing: World) -> None:
