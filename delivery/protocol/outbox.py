@@ -1,8 +1,8 @@
 """What one connection has yet to be sent: frames in order, bounded; deltas that wait are merged into one.
 
-While the socket takes what is written, events leave as the bytes that all readers share. Once it doesn't (the soft limit
-is the transport's), deltas that wait are merged. Over the hard limit the connection is closed, and the client resumes
-(contract, section 6).
+While the socket takes what is written, events leave as the bytes that all readers share. Once it doesn't (the soft
+limit is the transport's), deltas that wait are merged. Over the hard limit the connection is closed, and the client
+resumes (contract, section 6).
 """
 
 from collections.abc import Hashable

@@ -236,7 +236,9 @@ class KafkaTail:
                 answer = await self._asked(poll)
             except (kafka_errors.KafkaError, OSError, TimeoutError) as error:
                 poll.session.failed()
-                log.warning("reading from broker %d: %s; trying again", poll.node, str(error) or type(error).__name__)
+                if backoff_s == _FIRST_BACKOFF_S:  # once an outage, not once a try
+                    why = str(error) or type(error).__name__
+                    log.warning("reading from broker %d: %s; trying again", poll.node, why)
                 await asyncio.sleep(backoff_s)
                 backoff_s = min(2 * backoff_s, _LONGEST_BACKOFF_S)
                 await self._probe(poll)
