@@ -11,8 +11,8 @@ from typing import Final
 
 from infra.cli.arguments import add_config, add_data, config_file, count, data_dir, port
 from infra.cli.sections import check
-from infra.cli.supervision.deployments import ENGINES, resolve_engine
-from infra.cli.supervision.plan import Options
+from infra.cli.supervision.chosen import options_of
+from infra.cli.supervision.deployments import ENGINES
 from infra.cli.supervision.state import live_state
 from infra.cli.supervision.supervisor import Supervisor, Up
 from infra.local.child import MAX_LOG_BYTES
@@ -27,19 +27,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the contract."""
     add_data(parser)
     add_config(parser)
-    default = Options()
+    parser.add_argument("--host", help="address of page, API and stream (default: the settings', else 127.0.0.1)")
+    parser.add_argument("--port", type=port, help="of page and API (default: [gateway] port, else 8080)")
+    parser.add_argument("--stream-port", type=port, help="of the WebSocket (default: [delivery] port, else 8081)")
     parser.add_argument(
-        "--host", default=default.host, help=f"address of page, API and stream (default: {default.host})"
-    )
-    parser.add_argument("--port", type=port, default=default.port, help=f"of page and API (default: {default.port})")
-    parser.add_argument(
-        "--stream-port",
-        type=port,
-        default=default.stream_port,
-        help=f"of the WebSocket (default: {default.stream_port})",
-    )
-    parser.add_argument(
-        "--engine", choices=ENGINES, default="auto", help="what answers; auto: torch if it is installed, else simulated"
+        "--engine",
+        choices=ENGINES,
+        help="what answers (default: [inference] engine, else auto: torch if it is installed, else simulated)",
     )
     parser.add_argument("--workers", type=count(0, MOST), default=1, metavar="N", help="inference workers (default: 1)")
     parser.add_argument("--gateways", type=count(1, MOST), default=1, metavar="N", help="gateways that share --port")
@@ -54,23 +48,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Run until Ctrl-C, or detach."""
     if arguments.detach:
         return _detach(arguments)
-    engine = resolve_engine(arguments.engine, say)
     config = config_file(arguments)
     source = SettingsSource(config)
     check(source)
-    options = Options(
-        host=arguments.host,
-        port=arguments.port,
-        stream_port=arguments.stream_port,
-        engine=engine,
-        workers=arguments.workers,
-        gateways=arguments.gateways,
-        delivery=arguments.delivery,
-        layout=arguments.layout,
-    )
     up = Up(
         data=data_dir(arguments),
-        options=options,
+        options=options_of(arguments, source, say),
         source=source,
         config=config,
         starts_kafka=not source.gives("kafka"),

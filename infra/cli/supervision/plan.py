@@ -13,11 +13,11 @@ LOOPBACK: Final = "127.0.0.1"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What the command line of `up` says.
+    """What an `up` was asked for: flags, and the settings where there was none.
 
     Args:
-        host: address of the page, the API and the WebSocket; what is internal stays on loopback.
-        port: of the page and the API. stream_port: of the WebSocket.
+        host, port: of the page and the API. stream_host, stream_port: of the WebSocket.
+        service_host: where services listen for health, metrics and each other.
         engine: what the workers run; resolved, never `auto`.
         workers: of the default pool. gateways, delivery: how many share each public port.
         layout: of conversation logs; None leaves it to the settings.
@@ -25,7 +25,9 @@ class Options:
 
     host: str = LOOPBACK
     port: int = 8080
+    stream_host: str = LOOPBACK
     stream_port: int = 8081
+    service_host: str = LOOPBACK
     engine: str = "simulated"
     workers: int = 1
     gateways: int = 1
@@ -33,24 +35,25 @@ class Options:
     layout: str | None = None
 
     @property
-    def shown_host(self) -> str:
-        """The host to reach it by from this machine: a wildcard address is no place to go to."""
-        return LOOPBACK if self.host in {"0.0.0.0", "::", ""} else self.host  # noqa: S104 - compared, not listened on
-
-    @property
     def base_url(self) -> str:
         """What clients of OpenAI's dialect are given."""
-        return f"http://{_bracketed(self.shown_host)}:{self.port}/v1"
+        return f"http://{reached(self.host)}:{self.port}/v1"
 
     @property
     def page(self) -> str:
         """The chat page."""
-        return f"http://{_bracketed(self.shown_host)}:{self.port}/"
+        return f"http://{reached(self.host)}:{self.port}/"
 
     @property
     def stream_url(self) -> str:
         """The WebSocket."""
-        return f"ws://{_bracketed(self.shown_host)}:{self.stream_port}/v1/stream"
+        return f"ws://{reached(self.stream_host)}:{self.stream_port}/v1/stream"
+
+
+def reached(host: str) -> str:
+    """The host in a URL by which this machine reaches who listens on it: a wildcard address is no place to go to."""
+    place = LOOPBACK if host in {"0.0.0.0", "::", ""} else host  # noqa: S104 - compared, not listened on
+    return f"[{place}]" if ":" in place else place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,18 +62,20 @@ class ServicePlan:
 
     Args:
         ports: what it listens on, by name; `metrics` answers /readyz.
+        host: where `metrics` listens.
         environment: added to our own.
     """
 
     name: str
     role: str
     ports: Mapping[str, int]
+    host: str = LOOPBACK
     environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ready_url(self) -> str:
         """Where it says that it can do its work."""
-        return f"http://{LOOPBACK}:{self.ports['metrics']}/readyz"
+        return f"http://{reached(self.host)}:{self.ports['metrics']}/readyz"
 
 
 def names(options: Options) -> Iterator[tuple[str, str]]:
@@ -97,18 +102,19 @@ def plan(
         shared: environment of all: where Kafka and Cassandra are, the internal secret.
         data: the `up`'s directory; what a service keeps lies in it.
     """
+    inner = reached(options.service_host)
     gateways = [metrics_ports[name] for name, role in names(options) if role == "gateway"]
     addresses = {
         "gateway": {
             "PARLEY_GATEWAY_HOST": options.host,
             "PARLEY_GATEWAY_PORT": str(options.port),
-            "PARLEY_GATEWAY_DELIVERIES": f"http://{_bracketed(options.shown_host)}:{options.stream_port}",
+            "PARLEY_GATEWAY_DELIVERIES": f"http://{reached(options.stream_host)}:{options.stream_port}",
             **({"PARLEY_GATEWAY_LAYOUT": options.layout} if options.layout is not None else {}),
         },
         "delivery": {
-            "PARLEY_DELIVERY_HOST": options.host,
+            "PARLEY_DELIVERY_HOST": options.stream_host,
             "PARLEY_DELIVERY_PORT": str(options.stream_port),
-            "PARLEY_DELIVERY_GATEWAYS": ",".join(f"http://{LOOPBACK}:{port}" for port in gateways),
+            "PARLEY_DELIVERY_GATEWAYS": ",".join(f"http://{inner}:{port}" for port in gateways),
         },
         # Rebuilt from Kafka when it is lost; kept, so that a start is quick.
         "enrichment": {"PARLEY_ENRICHMENT_DATA_DIR": str(data / "enrichment")},
@@ -123,6 +129,7 @@ def plan(
                 name=name,
                 role=role,
                 ports={**public.get(role, {}), "metrics": metrics_ports[name]},
+                host=options.service_host,
                 environment={
                     **shared,
                     **addresses.get(role, {}),
@@ -136,7 +143,3 @@ def plan(
 
 def _engine(options: Options, pool: str) -> str:
     return "closing" if pool == CLOSING_POOL else options.engine
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

@@ -39,7 +39,7 @@ class Up:
 
     Args:
         data: its directory.
-        options: from the command line.
+        options: what it consists of.
         source: settings; `config` is the file they come from.
         starts_kafka, starts_cassandra: False where the settings name others.
     """
@@ -110,11 +110,8 @@ class Supervisor:
 
     async def _start(self) -> None:
         options = self._up.options
-        for port, what, flag in (
-            (options.port, "the page", "--port"),
-            (options.stream_port, "the stream", "--stream-port"),
-        ):
-            require_port(options.host, port, what, flag)
+        require_port(options.host, options.port, "the page", "--port")
+        require_port(options.stream_host, options.stream_port, "the stream", "--stream-port")
         await self._start_brokers()
         secrets_made = self._secrets()
         prepared = Preparation(self._source(), self._up.data, options, self._say)

@@ -42,4 +42,16 @@ def test_a_wildcard_host_is_shown_as_this_machine() -> None:
     """What is printed can be opened in a browser."""
     assert Options(host="0.0.0.0").page == "http://127.0.0.1:8080/"  # noqa: S104
     assert Options(host="::1").base_url == "http://[::1]:8080/v1"
-    assert Options(host="10.0.0.5", stream_port=1).stream_url == "ws://10.0.0.5:1/v1/stream"
+    assert Options(stream_host="10.0.0.5", stream_port=1).stream_url == "ws://10.0.0.5:1/v1/stream"
+
+
+def test_a_service_is_asked_where_it_listens() -> None:
+    """Health, metrics and calls between services go to `[service] host`, and a wildcard is asked on this machine."""
+    for host, reached in (("127.0.0.2", "127.0.0.2"), ("0.0.0.0", "127.0.0.1"), ("::1", "[::1]")):  # noqa: S104
+        options = Options(service_host=host)
+        ports = {name: 21_000 + i for i, (name, _) in enumerate(names(options))}
+        services = {each.name: each for each in plan(options, ports, {}, Path("/d"))}
+        gateway = services["gateway-1"]
+        assert gateway.ready_url == f"http://{reached}:{ports['gateway-1']}/readyz"
+        handed = services["delivery-1"].environment["PARLEY_DELIVERY_GATEWAYS"]
+        assert handed == f"http://{reached}:{ports['gateway-1']}"
