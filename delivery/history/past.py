@@ -79,7 +79,7 @@ class Past:
         """
         rows = await self._newest(whose.conversation)
         anchor = place.anchor(rows)
-        if anchor is not None and whose.end == 0 and topics.is_own_topic(whose.log) and anchor.log == whose.log:
+        if whose.end == 0 and topics.is_own_topic(whose.log) and any(row.log == whose.log for row in rows):
             raise KafkaUnavailable(f"{whose.log.topic} isn't known to the broker right now")
         fold = SnapshotFold(rows, anchor)
         start = await self._snapshot_start(whose, anchor)

@@ -19,11 +19,13 @@ _WINDOW: Final = 8
 
 
 def anchor(rows: Sequence[TurnCompleted]) -> TurnCompleted | None:
-    """The row from which the fold begins; None without rows.
+    """The row from which the fold begins; None without rows, or where the first of all turns may still be open.
 
     Args:
-        rows: newest first, as the store gives them.
+        rows: newest first, as the store gives them; fewer than were asked for are all there are.
     """
+    if rows and len(rows) <= _WINDOW and rows[-1].n > 1:
+        return None
     found = rows[0] if rows else None
     for newer, older in itertools.pairwise(rows[: _WINDOW + 1]):
         if older.n != newer.n - 1:

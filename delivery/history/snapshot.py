@@ -84,7 +84,7 @@ class SnapshotFold:
         whole += [message for seen in behind if seen.ended is not None for message in _of_log(seen, seen.ended)]
         whole.sort(key=lambda message: message.n)
         shown = _newest(whole)
-        lowest_n = whole[0].n if whole else 1
+        lowest_n = min((*(message.n for message in whole[:1]), *(seen.accepted.n for seen in behind)), default=1)
         is_cut = len(shown) < len(whole) or lowest_n > 1
         return Snapshot(
             History(messages=tuple(shown), open_turns=tuple(_open(seen) for seen in behind if seen.ended is None)),

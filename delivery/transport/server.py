@@ -135,8 +135,10 @@ class StreamServer:
     # --- what connections call ----------------------------------------------------------------------------------------
 
     def opened(self, connection: Connection) -> None:
-        """A socket was accepted."""
+        """A socket was accepted; far beyond the bound none is even asked who it is."""
         self._connections.add(connection)
+        if len(self._connections) > 2 * self._max_connections:
+            connection.abort()
 
     def closed(self, connection: Connection) -> None:
         """A socket is gone."""

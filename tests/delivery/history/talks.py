@@ -25,7 +25,7 @@ class Written:
 
 @st.composite
 def conversations(draw: st.DrawFn) -> Written:
-    """Up to eight turns, some waiting while others speak, some repeated by zombies; the last ones may be open."""
+    """Up to eight turns: some wait while others speak, some end unanswered before those; the last ones may be open."""
     written = Written()
     turns = [ids.turn_id(CONVERSATION, f"{number:032x}") for number in range(1, draw(st.integers(1, 8)) + 1)]
     starts: dict[int, int | None] = {}
@@ -39,10 +39,23 @@ def conversations(draw: st.DrawFn) -> Written:
         record = accepted(turns[accepted_count - 1], accepted_count)
         written.records.append(replace(record, n=accepted_count, text=f"question {accepted_count}", stored=True))
 
+    def finish(number: int, attempt: int, count: int) -> None:
+        turn = turns[number - 1]
+        end = ended(turn, attempt, count)
+        question = f"question {number}"
+        written.records.append(replace(end, n=number, input_text=question, log_start=starts[number], stored=True))
+        fold = TurnFold(turn)
+        for offset, record in enumerate(written.records):
+            fold.take(record, offset)
+        written.rows[number] = projection.completed(fold, LOG)
+        written.ends[number] = len(written.records) - 1
+        completed.append(len(written.records) - 1)
+
     for number, turn in enumerate(turns, start=1):
+        if number in written.ends:
+            continue  # ended while it waited
         while accepted_count < number or (accepted_count < len(turns) and draw(st.integers(0, 3)) == 0):
             accept()
-        first = len(written.records)
         count = draw(st.integers(0, 3))
         written.records.append(started(turn, 1))
         for seq in range(count):
@@ -51,18 +64,11 @@ def conversations(draw: st.DrawFn) -> Written:
                 written.records.append(delta(turn, 1, seq, "repeat"))
             if accepted_count < len(turns) and draw(st.integers(0, 5)) == 0:
                 accept()
+                if draw(st.booleans()):
+                    finish(accepted_count, 0, 0)
         if number == len(turns) and draw(st.booleans()):
             break  # still speaking
-        end = replace(
-            ended(turn, 1, count), n=number, input_text=f"question {number}", log_start=starts[number], stored=True
-        )
-        written.records.append(end)
-        fold = TurnFold(turn)
-        for offset in range(first, len(written.records)):
-            fold.take(written.records[offset], offset)
-        written.rows[number] = projection.completed(fold, LOG)
-        written.ends[number] = len(written.records) - 1
-        completed.append(len(written.records) - 1)
+        finish(number, 1, count)
         if draw(st.integers(0, 4)) == 0:
             # A successor of the gate says again what it isn't sure to have said.
             written.records.append(replace(accepted(turn, number), n=number, stored=True))

@@ -19,19 +19,27 @@ def rows(*numbers: int) -> list[TurnCompleted]:
 def test_without_a_gap_it_is_the_newest() -> None:
     """Rows that follow each other are told by the last one; no rows by none."""
     assert place.anchor([]) is None
-    found = place.anchor(rows(5, 4, 3))
+    found = place.anchor(rows(3, 2, 1))
     assert found is not None
-    assert found.n == 5
+    assert found.n == 3
 
 
 def test_a_missing_turn_may_be_open() -> None:
     """A turn that ended before one accepted earlier says nothing about it: the row below the gap tells."""
-    found = place.anchor(rows(7, 6, 4, 3))
+    found = place.anchor(rows(5, 4, 2, 1))
     assert found is not None
-    assert found.n == 4
-    lowest = place.anchor(rows(9, 7, 5, 4))
+    assert found.n == 2
+    lowest = place.anchor(rows(6, 4, 2, 1))
     assert lowest is not None
-    assert lowest.n == 5
+    assert lowest.n == 2
+
+
+def test_a_missing_first_turn_may_be_open() -> None:
+    """Where even the lowest row isn't the first turn's, nothing is known: the log is folded from its beginning."""
+    assert place.anchor(rows(3, 2)) is None
+    found = place.anchor(rows(2, 1))
+    assert found is not None
+    assert found.n == 2
 
 
 def test_an_old_gap_is_a_deleted_turn() -> None:
