@@ -13,6 +13,8 @@ def bearer(header: str | None) -> str:
     scheme, _, credential = (header or "").partition(" ")
     if scheme.lower() != "bearer" or not credential.strip():
         raise Unauthenticated("no key was given: send the header Authorization: Bearer <key>")
+    if not credential.isascii():
+        raise Unauthenticated("the credential has characters that no key of ours has")
     return credential.strip()
 
 

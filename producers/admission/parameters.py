@@ -180,5 +180,9 @@ def named(read: Callable[[str], Any], text: str, param: str) -> Any:
 
 
 def _shown(value: Any) -> str:
-    text = codec.encode(value).decode()
+    try:
+        text = codec.encode(value).decode()
+    except TypeError:
+        # Nested deeper than can be written again.
+        return f"a deeply nested {'object' if isinstance(value, dict) else 'list'}"
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."

@@ -29,9 +29,11 @@ def checked_key(header: str | None) -> str | None:
     """The Idempotency-Key, None when there is none. Raises CallerError."""
     if header is None:
         return None
-    if not 1 <= len(header) <= limits.MAX_KEY_CHARACTERS:
+    is_printable = header.isascii() and header.isprintable()
+    if not is_printable or not 1 <= len(header) <= limits.MAX_KEY_CHARACTERS:
         raise CallerError(
-            f"Idempotency-Key must have 1 to {limits.MAX_KEY_CHARACTERS} characters", param="Idempotency-Key"
+            f"Idempotency-Key must have 1 to {limits.MAX_KEY_CHARACTERS} printable ASCII characters",
+            param="Idempotency-Key",
         )
     return header
 

@@ -16,6 +16,7 @@ _TRACEPARENT: Final = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16
 _REQUEST_ID: Final = re.compile(r"[!-~]{1,128}")
 _MOST_LISTED: Final = 100
 _LISTED: Final = 20
+_MOST_DIGITS: Final = 18  # a number of more is none that we ever gave
 
 ID: Final = web.RequestKey("id", str)
 TRACEPARENT: Final = web.RequestKey("traceparent", str)
@@ -59,13 +60,18 @@ class Page:
 
 def page(request: web.Request) -> Page:
     """The query's `limit`, `after` and `order`. Raises CallerError."""
-    text = request.query.get("limit", str(_LISTED))
-    if not text.isdecimal() or not 1 <= int(text) <= _MOST_LISTED:
+    limit = whole(request.query.get("limit", str(_LISTED)))
+    if limit is None or not 1 <= limit <= _MOST_LISTED:
         raise CallerError(f"limit must be a whole number from 1 to {_MOST_LISTED}", param="limit")
     order = request.query.get("order", "desc")
     if order not in ("asc", "desc"):
         raise CallerError("order must be asc or desc", param="order")
-    return Page(int(text), request.query.get("after") or None, order == "desc")
+    return Page(limit, request.query.get("after") or None, order == "desc")
+
+
+def whole(text: str) -> int | None:
+    """The number that these digits are; None when they are none, or too many."""
+    return int(text) if text.isdecimal() and len(text) <= _MOST_DIGITS else None
 
 
 def user(request: web.Request) -> str | None:

@@ -226,6 +226,7 @@ def _starting_after(request: web.Request) -> int | None:
         if text is not None:
             raise CallerError("starting_after needs stream=true", param="starting_after")
         return None
-    if text is not None and not text.isdecimal():
+    after = -1 if text is None else callers.whole(text)
+    if after is None:
         raise CallerError("starting_after must be a sequence number", param="starting_after")
-    return -1 if text is None else int(text)
+    return after

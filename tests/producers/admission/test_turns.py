@@ -47,9 +47,9 @@ def test_a_deadline_has_a_bound() -> None:
 
 
 def test_keys_have_a_length() -> None:
-    """A key of 1 to 255 characters is taken."""
+    """A key of 1 to 255 printable ASCII characters is taken."""
     assert turns.checked_key(None) is None
     assert turns.checked_key("x" * 255) == "x" * 255
-    for key in ("", "x" * 256):
+    for key in ("", "x" * 256, "k\udce9", "k\xe9", "k\n"):
         with pytest.raises(CallerError):
             turns.checked_key(key)
