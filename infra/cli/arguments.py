@@ -14,6 +14,8 @@ from schemas import ids
 from schemas.errors import ContractError, SettingsError
 
 LARGEST_PORT: Final = 65535
+# What says where a part is: who sets it means another than the one that runs here.
+PLACES: Final = {"kafka": "bootstrap", "cassandra": "contact_points", "internal": "token"}
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:
@@ -57,9 +59,9 @@ def source(arguments: argparse.Namespace, *, needs: tuple[str, ...] = ("kafka",)
     file = config_file(arguments) or (Path(state.config) if state is not None and state.config else None)
     own = SettingsSource(file)
     refuse_unknown(own)
-    overrides = {key: text for key, text in _of_state(state).items() if not own.gives(key.partition(".")[0])}
+    overrides = {key: text for key, text in _of_state(state).items() if not _is_given(own, key)}
     for section in needs:
-        if not own.gives(section) and not any(key.startswith(f"{section}.") for key in overrides):
+        if not own.gives(section, PLACES[section]) and f"{section}.{PLACES[section]}" not in overrides:
             raise SettingsError(
                 f"nothing is running on {data}: start it with `parley up`, name its directory by --data, "
                 f"or configure [{section}]"
@@ -78,6 +80,13 @@ def running(arguments: argparse.Namespace) -> State:
     if state is None:
         raise SettingsError(f"nothing is running on {data}: start it with `parley up`, or name its directory by --data")
     return state
+
+
+def _is_given(own: SettingsSource, name: str) -> bool:
+    """True where this machine's settings name another place, or where the setting says something else than a place."""
+    section, _, key = name.partition(".")
+    is_place = key in (PLACES[section], "port")
+    return own.gives(section, PLACES[section]) or (not is_place and own.gives(section, key))
 
 
 def _of_state(state: State | None) -> dict[str, str]:

@@ -56,8 +56,8 @@ def run(arguments: argparse.Namespace) -> int:
         options=options_of(arguments, source, say),
         source=source,
         config=config,
-        starts_kafka=not source.gives("kafka"),
-        starts_cassandra=not source.gives("cassandra"),
+        starts_kafka=not source.gives("kafka", "bootstrap"),
+        starts_cassandra=not source.gives("cassandra", "contact_points"),
     )
     return asyncio.run(Supervisor(up, say).run())
 

@@ -97,11 +97,16 @@ class SettingsSource:
         """The same source, with `section.key` texts as if given by flags; flags that were given stay."""
         return SettingsSource(self.file, self._environ, {**values, **self._overrides})
 
-    def gives(self, section: str) -> bool:
-        """True when anybody set any key of the section: not all of it is defaults."""
+    def gives(self, section: str, key: str) -> bool:
+        """True when anybody set that key: it isn't the default."""
         table = self._tables.get(section)
-        given = bool(table) or any(key.startswith(f"{section}.") for key in self._overrides)
-        return given or any(True for _ in self._variables(section))
+        variable = f"{_variable(section)}_{key.upper()}"
+        return (
+            f"{section}.{key}" in self._overrides
+            or (isinstance(table, dict) and key in table)
+            or variable in self._environ
+            or f"{variable}_FILE" in self._environ
+        )
 
     def check(self, kinds: Mapping[str, type[Any]], tables: Mapping[str, type[Any]]) -> None:
         """Raise one SettingsError with every fault of these sections and every name that belongs to none of them.

@@ -24,9 +24,13 @@ from infra.local.data_dir import DataDir, Mark
 from infra.local.node import LocalNode, local_cassandra, local_kafka
 from infra.local.resources import free_port, require_port
 from infra.local.settings import LocalSettings
+from infra.runtime.cassandra import CassandraSettings
+from infra.runtime.kafka import KafkaSettings
 from infra.runtime.service import ServiceSettings
-from infra.runtime.settings import SettingsSource
+from infra.runtime.settings import SettingsSource, describe
 
+# Other commands must find the same names there, also from a shell that doesn't say them.
+SHARED: Final[tuple[tuple[str, type[Any]], ...]] = (("kafka", KafkaSettings), ("cassandra", CassandraSettings))
 PROGRAM: Final = "parley"
 DATA_VERSION: Final = "1"
 LOG_FOLDER: Final = "log"
@@ -71,7 +75,7 @@ class Supervisor:
         self._asked = asyncio.Event()
         self._hurry = asyncio.Event()
         self._is_ready = False
-        self._settings: dict[str, str] = {}
+        self._settings = _given(up.source)
 
     async def run(self) -> int:
         """Start all, keep all alive, end all. Returns the exit status.
@@ -200,7 +204,7 @@ class Supervisor:
 
     def _secrets(self) -> dict[str, str]:
         """What the services trust each other by: made once, kept for the owner's eyes."""
-        if self._up.source.gives("internal"):
+        if self._up.source.gives("internal", "token"):
             return {}
         file = self._up.data / "internal-token"
         if not file.exists():
@@ -280,3 +284,15 @@ class Supervisor:
                 ]
             )
         )
+
+
+def _given(source: SettingsSource) -> dict[str, str]:
+    """What somebody set of Kafka's and Cassandra's sections, but for secrets: `section.key` to text."""
+    given = {}
+    for section, kind in SHARED:
+        settings = source.read(kind, section)
+        for row in describe(kind, section):
+            if not row.secret and source.gives(section, row.key):
+                value = getattr(settings, row.key)
+                given[f"{section}.{row.key}"] = ",".join(value) if isinstance(value, tuple) else str(value)
+    return given

@@ -18,7 +18,7 @@ def given(data: Path | None = None, config: Path | None = None) -> argparse.Name
 
 @pytest.fixture(autouse=True)
 def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
-    for variable in ("PARLEY_DATA", "PARLEY_CONFIG", "PARLEY_KAFKA_BOOTSTRAP"):
+    for variable in ("PARLEY_DATA", "PARLEY_CONFIG", "PARLEY_KAFKA_BOOTSTRAP", "PARLEY_KAFKA_TOPIC_PREFIX"):
         monkeypatch.delenv(variable, raising=False)
 
 
@@ -27,7 +27,7 @@ def running(tmp_path: Path) -> Path:
     """A directory on which an `up` runs, as its state says."""
     data = DataDir(tmp_path / "data")
     data.claim("parley")
-    settings = {"kafka.bootstrap": "127.0.0.1:7", "cassandra.port": "8"}
+    settings = {"kafka.bootstrap": "127.0.0.1:7", "kafka.topic_prefix": "x-", "cassandra.port": "8"}
     state = State(pid=1, page="", base_url="", stream_url="", key_file="", settings=settings)
     write_state(data.path, state)
     return data.path
@@ -51,6 +51,17 @@ def test_what_is_configured_wins_over_what_runs(running: Path, monkeypatch: pyte
     """Who names a Kafka means it."""
     monkeypatch.setenv("PARLEY_KAFKA_BOOTSTRAP", "elsewhere:9092")
     assert source(given(running)).read(KafkaSettings, "kafka").bootstrap == "elsewhere:9092"
+
+
+def test_what_says_no_place_leaves_it_to_what_runs(running: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A number of lanes names no Kafka; a prefix that was set here wins over the running one's."""
+    monkeypatch.setenv("PARLEY_KAFKA_LANES", "3")
+    found = source(given(running)).read(KafkaSettings, "kafka")
+    assert (found.bootstrap, found.topic_prefix, found.lanes) == ("127.0.0.1:7", "x-", 3)
+    monkeypatch.setenv("PARLEY_KAFKA_TOPIC_PREFIX", "y-")
+    assert source(given(running)).read(KafkaSettings, "kafka").topic_prefix == "y-"
+    with pytest.raises(SettingsError, match=r"nothing is running on .* or configure \[kafka\]"):
+        source(given(running / "other"))
 
 
 def test_unknown_sections_and_variables_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import psutil
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
 
 from infra.cli.supervision.secret_file import read_secret
 from infra.local.resources import free_port
@@ -84,6 +85,34 @@ def test_one_command_answers_and_keeps_what_it_accepted(machine: Machine) -> Non
     assert read_secret(machine.data / "key") == key
     again = machine.parley("chat", text="tokens: 3\n")
     assert again.stdout == "w0 w1 w2\n", again.stderr
+
+
+async def test_a_prefix_alone_still_starts_brokers(machine: Machine) -> None:
+    """A setting of [kafka] that names no broker: `up` starts its own, and every topic and group bears the prefix."""
+    machine.environment["PARLEY_KAFKA_TOPIC_PREFIX"] = "x-"
+    done = machine.up()
+    assert done.returncode == 0, done.stdout + done.stderr
+    answered = machine.parley("chat", text="echo: prefixed\n")
+    assert answered.stdout == "prefixed\n", answered.stderr
+    [port] = [row["ports"]["client"] for row in machine.ps() if row["role"] == "kafka"]
+    topics, groups = await names_at(f"127.0.0.1:{port}")
+    assert {"x-chat.requests", "x-chat.turns"} <= topics
+    assert not {each for each in topics if not each.startswith(("x-", "__"))}
+    assert {f"x-parley-{role}" for role in ("moderation", "enrichment", "persistence", "inference-default")} <= groups
+    assert not {each for each in groups if not each.startswith("x-")}
+    del machine.environment["PARLEY_KAFKA_TOPIC_PREFIX"]
+    listed = machine.parley("key", "list")
+    assert "made by parley up" in listed.stdout, listed.stdout + listed.stderr
+
+
+async def names_at(bootstrap: str) -> tuple[set[str], set[str]]:
+    """Every topic and every group of a broker."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        return set(await admin.list_topics()), {name for name, _ in await admin.list_consumer_groups()}
+    finally:
+        await admin.close()
 
 
 def test_a_killed_supervisor_leaves_nothing_and_the_next_up_works(machine: Machine) -> None:

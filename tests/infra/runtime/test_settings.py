@@ -192,6 +192,18 @@ def test_a_broken_file_is_one_line(tmp_path: Path) -> None:
         assert str(path) in str(error.value)
 
 
+def test_a_source_tells_whether_a_key_was_set(tmp_path: Path) -> None:
+    """By the file, the environment, a secret's file or a flag; its neighbours in the section don't count."""
+    file = tmp_path / "parley.toml"
+    file.write_text("[kafka]\ntopic_prefix = 'x-'\n")
+    environ = {"PARLEY_KAFKA_LANES": "3", "PARLEY_KAFKA_SASL_PASSWORD_FILE": "/secret"}
+    source = SettingsSource(file, environ, {"cassandra.port": "1"})
+    assert all(source.gives("kafka", key) for key in ("topic_prefix", "lanes", "sasl_password"))
+    assert source.gives("cassandra", "port")
+    assert not source.gives("kafka", "bootstrap")
+    assert not source.gives("cassandra", "contact_points")
+
+
 def test_every_setting_is_described() -> None:
     """The documentation's rows name section, variable, type, default and meaning of each field."""
     rows = {row.key: row for row in describe(Sample, "sample")}
