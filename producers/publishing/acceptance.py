@@ -91,6 +91,8 @@ class Acceptance:
         """
         if principal.user is not None and ask.user not in (None, principal.user):
             raise Forbidden("the credentials are another user's", param="user")
+        # Whoever speaks for one user names it in every request: the fingerprint tells two users' bodies apart.
+        ask = replace(ask, user=ask.user or principal.user)
         model = await self._model(ask.model, principal.tier)
         now_ms = self._clock.wall_ms()
         own = turns.own_ids(principal.tenant, key, now_ms, self._clock.entropy(_ENTROPY_BYTES))
@@ -260,11 +262,11 @@ class Acceptance:
         self, ask: Ask, principal: Principal, own: turns.OwnIds, arrival: turns.Arrival, model: str
     ) -> Admission:
         if own.conversation_hex is not None and ask.stored:
-            again = self._directory.conversations.get(ids.conversation_id(own.conversation_hex))
+            again = await self._directory.conversation(ids.conversation_id(own.conversation_hex))
             if again is not None:
                 return await self._begun_again(ask, principal, own, arrival, again, model)
         birth = await self._birth(ask, own)
-        user = ask.user or principal.user or identity.DEFAULT_USER
+        user = ask.user or identity.DEFAULT_USER
         place = turns.Placing(
             turn=ids.turn_id(birth.conversation, own.turn_hex),
             conversation=birth.conversation,
@@ -293,6 +295,9 @@ class Acceptance:
     ) -> Admission:
         """The same key once more: the same conversation, and the same turn in it unless the body is another."""
         conversation = _id(known)
+        is_reached = principal.reaches(conversation, tenant=str(known.tenant), user=known.user)
+        if not is_reached or ask.user not in (None, known.user):
+            raise mismatch()
         if known.deleted:
             raise NotFound(f"the conversation of this Idempotency-Key was deleted: {conversation}")
         place = turns.Placing(

@@ -60,3 +60,20 @@ async def test_handed_refusals(gateway: Running, internal: ClientSession) -> Non
     headers = {"Authorization": f"Bearer {gateway.key}"}
     async with internal.post("/internal/send", json=_handed(gateway, text="x"), headers=headers) as answer:
         assert answer.status == 401
+
+
+async def test_a_key_gives_nobody_anothers_conversation(
+    gateway: Running, internal: ClientSession, http: ClientSession
+) -> None:
+    """One idempotency key and one text of two users: the second gets a refusal, not the first one's conversation."""
+    mine = _handed(gateway, text="echo: mine", idempotency_key="shared-1")
+    async with internal.post("/internal/send", json=mine) as answer:
+        made = await answer.json()
+    async with internal.post("/internal/send", json=mine) as answer:
+        assert await answer.json() == made
+    theirs = {**mine, "principal": {**mine["principal"], "user": "berta"}}
+    async with internal.post("/internal/send", json=theirs) as answer:
+        assert (answer.status, (await answer.json())["code"]) == (409, "idempotency_mismatch")
+    body = {"input": "echo: mine", "user": "berta"}
+    async with http.post("/v1/responses", json=body, headers={"Idempotency-Key": "shared-1"}) as answer:
+        assert answer.status == 409
