@@ -113,8 +113,8 @@ class Hands:
 
         First what readers of the log must see before a worker can write there, then the rest, then the reading back.
         """
-        if decided.written:
-            await asyncio.gather(*decided.written)
+        for written in decided.written:  # all are under way: waiting one by one is cheaper than a gather
+            await written
         self._on_step("changelog")
         if decided.state is None or decided.state.log is None or not decided.effects:
             return []
@@ -180,7 +180,7 @@ class Hands:
 
         async def once() -> list[Placed]:
             sent = [await self._appender.send(each.topic, each.record, partition=each.partition) for each in appends]
-            return await asyncio.gather(*sent)
+            return [await acked for acked in sent]
 
         async def with_topic() -> list[Placed]:
             try:

@@ -21,7 +21,7 @@ from pathlib import Path
 import psutil
 
 from schemas import codec, topics
-from schemas.records import TurnAllowed, TurnDispatched
+from schemas.records import TurnAllowed, TurnCompleted
 from schemas.turns import Source
 from stream_processors.enrichment import composing, deadlines, planning, reading
 from stream_processors.enrichment.counting import measure_of
@@ -133,12 +133,11 @@ async def _round(world: World, turns: int) -> None:
     asked = [allowed(new_conversation(), "tell me a story of a gate " * 4, deadline_s=600) for _ in range(turns)]
     for future in [await world.appender.send(topics.MODERATED, each) for each in asked]:
         await future
-    left = turns
-    while left:
+    answers: list[asyncio.Task[TurnCompleted]] = []
+    while len(answers) < turns:
         topic, partition, offset, sent = await world._work.get()
-        assert isinstance(sent, TurnDispatched)
-        await answer(world.appender, sent, Source(topic, partition, offset), 1)
-        left -= 1
+        answers.append(asyncio.create_task(answer(world.appender, sent, Source(topic, partition, offset), 1)))
+    await asyncio.gather(*answers)
 
 
 def _tell(what: str, rates: list[float]) -> None:

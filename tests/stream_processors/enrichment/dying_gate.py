@@ -9,6 +9,8 @@ import signal
 import sys
 from pathlib import Path
 
+import uvloop
+
 from infra.runtime.kafka import KafkaSettings
 from infra.runtime.metrics import Metrics
 from stream_processors.enrichment.service import EnrichmentService
@@ -43,4 +45,4 @@ async def main(bootstrap: str, prefix: str, directory: str, step: str = "", coun
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))
+    uvloop.run(main(*sys.argv[1:]))
