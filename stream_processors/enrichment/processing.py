@@ -291,6 +291,10 @@ class Gate:
                     written += self._forget(partition, conversation)
         if outcome.state != before:
             written.append(self._write_state(partition, conversation, before, outcome.state))
+        if isinstance(record, TurnCompleted) and before is not None:
+            for turn in before.turns:
+                if turn.turn == record.turn:
+                    self._requests.drop(partition, turn.order)
         if not outcome.effects and not written:
             return None
         return Decided(
