@@ -379,7 +379,11 @@ class VerdictReached(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConversationChanged(Record):
-    """What is known of a conversation apart from its turns."""
+    """What is known of a conversation apart from its turns.
+
+    Args:
+        fingerprint: SHA-256 of the body that made it, as hex, where an idempotency key named it.
+    """
 
     type: Literal["ConversationChanged"] = "ConversationChanged"
     user: str
@@ -388,6 +392,7 @@ class ConversationChanged(Record):
     instructions: str | None = None
     retired: bool = False
     deleted: bool = False
+    fingerprint: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

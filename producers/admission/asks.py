@@ -10,6 +10,20 @@ from schemas.ids import ConversationId, TurnId
 from schemas.turns import LATEST, Message, OnBusy, Options
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """A conversation to be made without a turn. `user`: whose it shall be; None = the principal's own user."""
+
+    user: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of what the body means, as hex; never that of an `Ask`."""
+        meaning = replace(self, metadata=dict(sorted(self.metadata.items())))
+        return hashlib.sha256(b"conversation\0" + codec.encode(meaning)).hexdigest()
+
+
 class Dialect(StrEnum):
     """In whose words the request came and the answer goes."""
 

@@ -5,7 +5,9 @@ from typing import Any
 
 from aiohttp import web
 
+from producers.admission.asks import Opening
 from producers.admission.parameters import Parameters
+from producers.admission.turns import checked_key
 from producers.directory.following import Directory
 from producers.ingress import callers, errors
 from producers.ingress.callers import Callers, Page
@@ -55,7 +57,9 @@ class Conversations:
         principal = await self._callers.principal(request, identity.WRITE)
         parameters = await callers.body(request)
         parameters.refuse_others(_CREATED_BY, {"items": lambda given: given == []}, frozenset())
-        made = await self._acceptance.begin(principal, parameters.user(), parameters.metadata())
+        key = checked_key(request.headers.get("Idempotency-Key"))
+        opening = Opening(user=parameters.user(), metadata=parameters.metadata())
+        made = await self._acceptance.begin(opening, principal, key)
         return errors.json_answer(_shown(made, made.created_at))
 
     async def list_all(self, request: web.Request) -> web.StreamResponse:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -12,7 +12,7 @@ from aiohttp import web
 
 from producers.ingress.errors import SENT
 from producers.publishing.acceptance import Acceptance, Admission, mismatch
-from producers.relay.port import DeliveryUnavailable, Following, TurnFeed
+from producers.relay.port import Delivered, DeliveryUnavailable, Following, TurnFeed
 from producers.relay.progress import Progress
 from schemas.errors import DependencyError
 from schemas.ids import TurnId
@@ -25,18 +25,37 @@ _AGREE_S: Final = 5.0
 log = logging.getLogger(__name__)
 
 
+class _Over:
+    """The following of a turn that has ended: there is nothing to come."""
+
+    async def next(self, within_s: float) -> Sequence[Delivered]:
+        """Nothing, ever."""
+        raise DeliveryUnavailable(f"nothing follows an end, in {within_s} s or ever")
+
+    def close(self) -> None:
+        """Nothing to do."""
+
+
 class Reading:
     """One request's view of one turn.
 
     Args:
         progress: what is known already.
         wait_s: seconds of silence until `updates` says so.
+        recheck: looks for a keyed turn where it isn't expected; raises IdempotencyMismatch when it is there.
     """
 
-    def __init__(self, following: Following, progress: Progress, wait_s: float) -> None:
+    def __init__(
+        self,
+        following: Following,
+        progress: Progress,
+        wait_s: float,
+        recheck: Callable[[Admission], Awaitable[None]],
+    ) -> None:
         self._following = following
         self.progress = progress
         self._wait_s = wait_s
+        self._recheck = recheck
         self._unread: list[Record] = []
 
     async def updates(self) -> AsyncIterator[list[Record]]:
@@ -72,6 +91,7 @@ class Reading:
         while self.progress.accepted is None and self.progress.ended is None:
             left_s = deadline - time.monotonic()
             if left_s <= 0:
+                await self._recheck(admission)
                 return
             self._unread += await self._next(left_s)
         accepted = self.progress.accepted
@@ -120,6 +140,12 @@ class Relays:
             DeliveryUnavailable: it could not be followed, and was not accepted.
             KafkaUnavailable: whether it was accepted is unknown.
         """
+        progress = Progress(admission.turn)
+        if admission.found is not None and admission.found.progress is not None:
+            progress = admission.found.progress
+            if progress.ended is not None:
+                yield Reading(_Over(), progress, self._wait_s, self._acceptance.recheck)
+                return
         try:
             following = await self._followed(admission.turn, admission.log)
         except BaseException:
@@ -127,7 +153,7 @@ class Relays:
             raise
         committing = asyncio.create_task(self.committed(request, admission))
         with self._counted(admission.turn):
-            reading = Reading(following, Progress(admission.turn), self._wait_s)
+            reading = Reading(following, progress, self._wait_s, self._acceptance.recheck)
             try:
                 # Half an acceptance helps nobody: a client that leaves now doesn't interrupt it.
                 await asyncio.shield(committing)
@@ -150,7 +176,7 @@ class Relays:
         following = await self._followed(progress.turn, address)
         with self._counted(progress.turn):
             try:
-                yield Reading(following, progress, self._wait_s)
+                yield Reading(following, progress, self._wait_s, self._acceptance.recheck)
             finally:
                 following.close()
 

@@ -1,6 +1,6 @@
 """Turns as whole answers, whichever place knows them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from producers.publishing.acceptance import Admission
 from producers.relay import answers, progress
@@ -84,4 +84,8 @@ def of_progress(known: Progress, model: str) -> Shown:
 
 def of_admission(admission: Admission, *, is_background: bool) -> Particulars:
     """What the answer to a request repeats of it."""
+    known = None if admission.found is None else admission.found.progress
+    if known is not None and known.ended is not None:
+        # Asked for again under a key: as it was told the first time.
+        return replace(answers.of_log(known, admission.model), is_background=is_background)
     return answers.of_request(admission.requested, admission.model, is_background=is_background)

@@ -6,7 +6,7 @@ from typing import Final
 
 from infra.runtime.clock import Clock
 from producers.admission import turns
-from producers.admission.asks import Ask, Dialect
+from producers.admission.asks import Ask, Dialect, Opening
 from producers.directory.following import Directory
 from producers.publishing.births import Birth, Births
 from producers.publishing.port import OutgoingLog
@@ -139,15 +139,44 @@ class Acceptance:
             raise NotFound(f"there is no conversation {conversation}")
         return known
 
-    async def begin(self, principal: Principal, user: str | None, metadata: dict[str, str]) -> ConversationChanged:
-        """A conversation without a turn. Raises KafkaUnavailable, Forbidden."""
-        if principal.user is not None and user not in (None, principal.user):
+    async def begin(self, opening: Opening, principal: Principal, key: str | None) -> ConversationChanged:
+        """A conversation without a turn; under a key that was used, the one it made, as it is now.
+
+        Raises:
+            Forbidden, IdempotencyMismatch, NotFound: it is another user's, the key was used otherwise, it was deleted.
+            KafkaUnavailable: whether it was made is unknown.
+        """
+        if principal.user is not None and opening.user not in (None, principal.user):
             raise Forbidden("the credentials are another user's", param="user")
-        birth = await self._births.birth(None)
-        made = self._made(birth, principal, user or principal.user or identity.DEFAULT_USER, self._clock.wall_ms())
-        changed = replace(made, metadata=metadata)
+        opening = replace(opening, user=opening.user or principal.user)
+        now_ms = self._clock.wall_ms()
+        own = turns.own_ids(principal.tenant, key, now_ms, self._clock.entropy(_ENTROPY_BYTES))
+        if own.conversation_hex is not None:
+            again = await self._again(own.conversation_hex, principal, opening.user, opening.fingerprint)
+            if again is not None and again.fingerprint is None:
+                # A turn made it, by a gateway that didn't say so yet.
+                raise mismatch()
+            if again is not None:
+                return again
+        birth = await self._births.birth(own.conversation_hex)
+        made = self._made(birth, principal, opening.user or identity.DEFAULT_USER, now_ms)
+        changed = replace(made, metadata=opening.metadata, fingerprint=None if key is None else opening.fingerprint)
         await self.change(changed)
         return changed
+
+    async def recheck(self, admission: Admission) -> None:
+        """Look for the turn of a key where its other kind would be: one key may have come stored and unstored at once.
+
+        Raises:
+            IdempotencyMismatch: it is there, so it never will be where this request looks for it.
+        """
+        if not admission.is_keyed:
+            return
+        if not admission.requested.request.stored:
+            if await self._directory.conversation(admission.conversation) is not None:
+                raise mismatch()
+            return
+        await self._unstored(admission.requested)
 
     async def change(self, changed: ConversationChanged) -> None:
         """Make the change durable, and known here at once. Raises KafkaUnavailable."""
@@ -261,8 +290,8 @@ class Acceptance:
     async def _begun(
         self, ask: Ask, principal: Principal, own: turns.OwnIds, arrival: turns.Arrival, model: str
     ) -> Admission:
-        if own.conversation_hex is not None and ask.stored:
-            again = await self._directory.conversation(ids.conversation_id(own.conversation_hex))
+        if own.conversation_hex is not None:
+            again = await self._again(own.conversation_hex, principal, ask.user, ask.fingerprint)
             if again is not None:
                 return await self._begun_again(ask, principal, own, arrival, again, model)
         birth = await self._birth(ask, own)
@@ -274,15 +303,41 @@ class Acceptance:
             user=user,
             is_new=True,
         )
+        requested = turns.requested(ask, principal, place, arrival)
+        made = self._made(birth, principal, user, arrival.at_ms) if ask.stored else None
+        if made is not None and own.conversation_hex is not None:
+            made = replace(made, fingerprint=ask.fingerprint)
         return Admission(
-            requested=turns.requested(ask, principal, place, arrival),
+            requested=requested,
             turn=place.turn,
             conversation=birth.conversation,
             log=place.log,
             model=model,
-            made=self._made(birth, principal, user, arrival.at_ms) if ask.stored else None,
+            made=made,
             birth=birth if ask.stored and own.conversation_hex is None else None,
+            found=None if own.conversation_hex is None else await self._unstored(requested),
         )
+
+    async def _again(
+        self, own_hex: str, principal: Principal, user: str | None, fingerprint: str
+    ) -> ConversationChanged | None:
+        """The conversation that the key has made, if it has. Raises IdempotencyMismatch, NotFound."""
+        known = await self._directory.conversation(ids.conversation_id(own_hex))
+        if known is None:
+            return None
+        is_reached = principal.reaches(_id(known), tenant=str(known.tenant), user=known.user)
+        is_same = known.fingerprint in (None, fingerprint)
+        if not is_reached or user not in (None, known.user) or not is_same:
+            raise mismatch()
+        if known.deleted:
+            raise NotFound(f"the conversation of this Idempotency-Key was deleted: {_id(known)}")
+        return known
+
+    async def _unstored(self, requested: TurnRequested) -> Found | None:
+        """The same turn among those that aren't stored, if its key was used there. Raises IdempotencyMismatch."""
+        if requested.turn is None:
+            return None
+        return _same(await self._reader.unstored(requested.turn), requested)
 
     async def _begun_again(
         self,
@@ -294,12 +349,9 @@ class Acceptance:
         model: str,
     ) -> Admission:
         """The same key once more: the same conversation, and the same turn in it unless the body is another."""
-        conversation = _id(known)
-        is_reached = principal.reaches(conversation, tenant=str(known.tenant), user=known.user)
-        if not is_reached or ask.user not in (None, known.user):
+        if not ask.stored:
             raise mismatch()
-        if known.deleted:
-            raise NotFound(f"the conversation of this Idempotency-Key was deleted: {conversation}")
+        conversation = _id(known)
         place = turns.Placing(
             turn=ids.turn_id(conversation, own.turn_hex),
             conversation=conversation,
@@ -328,10 +380,7 @@ class Acceptance:
         """The same turn, if its key was used before. Raises IdempotencyMismatch when that was for another body."""
         if requested.request.client_key is None or requested.turn is None:
             return None
-        found = await self._reader.find(known, requested.turn)
-        if found is not None and found.fingerprint not in (None, requested.request.fingerprint):
-            raise mismatch()
-        return found
+        return _same(await self._reader.find(known, requested.turn), requested)
 
     async def _check_previous(self, known: ConversationChanged, previous: TurnId) -> None:
         try:
@@ -363,6 +412,13 @@ class Acceptance:
 def mismatch() -> IdempotencyMismatch:
     """The error for a key that was used with another body."""
     return IdempotencyMismatch("the Idempotency-Key was used with another body: use a new key", param="Idempotency-Key")
+
+
+def _same(found: Found | None, requested: TurnRequested) -> Found | None:
+    """What was found, if the same body made it. Raises IdempotencyMismatch."""
+    if found is not None and found.fingerprint not in (None, requested.request.fingerprint):
+        raise mismatch()
+    return found
 
 
 def _id(known: ConversationChanged) -> ConversationId:

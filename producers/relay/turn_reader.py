@@ -27,6 +27,8 @@ _MARGIN_MS: Final = 60_000
 _OLDEST_MS: Final = 12 * 3600 * 1000
 # What was accepted a moment ago and isn't in its log yet: seconds, minutes behind an outage.
 _ACCEPTED_MS: Final = 3600 * 1000
+# As long as the log of what isn't stored is kept.
+_UNSTORED_MS: Final = 24 * 3600 * 1000
 _MOST_SCANNED: Final = 50_000
 _OWN_HEX: Final = slice(37, 69)
 
@@ -88,6 +90,27 @@ class TurnReader:
         requested = await self.accepted(turn)
         if requested is None and away is not None:
             raise away
+        return None if requested is None else Found(requested=requested)
+
+    async def unstored(self, turn: TurnId) -> Found | None:
+        """The turn among those that aren't stored: in its lane's last day, else just accepted. Raises KafkaUnavailable.
+
+        Reads the day of a whole lane: for turns whose ids tell no time, and that may have been there before.
+        """
+        conversation = ids.conversation_of(turn)
+        address = topics.address(conversation, retired=True, stored=False, lanes=self._lanes)
+        progress = Progress(turn)
+        since_ms = self._clock.wall_ms() - _UNSTORED_MS
+        try:
+            start = await self._reader.offset_at(address.topic, address.partition, since_ms)
+            async for record in self._records(address, start, conversation):
+                if record.turn == turn:
+                    progress.take_logged(record)
+        except (TopicUnknown, RangeGone) as gone:
+            log.info("a log is gone: %s", gone, extra={"conversation": conversation})
+        if progress.accepted is not None:
+            return Found(progress=progress)
+        requested = await self.accepted(turn)
         return None if requested is None else Found(requested=requested)
 
     async def rows(

@@ -100,3 +100,26 @@ async def test_no_json(http: ClientSession) -> None:
     """A body that is no JSON is refused with OpenAI's body."""
     async with http.post("/v1/chat/completions", data=b"{") as answer:
         assert await told(answer) == (400, "invalid_request", None)
+
+
+async def test_an_unstored_turn_is_made_once_under_a_key(gateway: Running, http: ClientSession) -> None:
+    """A resend is answered from the log of what isn't stored; stored and unstored under one key are two bodies."""
+    body = {"messages": [{"role": "user", "content": "echo: once only"}]}
+    key = {"Idempotency-Key": "unstored-1"}
+    async with http.post("/v1/chat/completions", json=body, headers=key) as answer:
+        made = await answer.json()
+    count, follows = len(gateway.pipeline.requests), len(gateway.delivery.subscribed)
+    async with http.post("/v1/chat/completions", json=body, headers=key) as answer:
+        assert (await answer.json()) == made
+    async with http.post("/v1/chat/completions", json={**body, "stream": True}, headers=key) as answer:
+        text = await answer.text()
+    assert "once" in text
+    assert text.endswith("data: [DONE]\n\n")
+    assert (len(gateway.pipeline.requests), len(gateway.delivery.subscribed)) == (count, follows)
+    async with http.post("/v1/chat/completions", json={**body, "store": True}, headers=key) as answer:
+        assert answer.status == 409
+    stored = {"Idempotency-Key": "stored-1"}
+    async with http.post("/v1/chat/completions", json={**body, "store": True}, headers=stored) as answer:
+        assert answer.status == 200
+    async with http.post("/v1/chat/completions", json=body, headers=stored) as answer:
+        assert answer.status == 409

@@ -6,6 +6,7 @@ from aiohttp import ClientSession
 from openai import AsyncOpenAI
 
 from schemas.records import ConversationDeleted, ConversationReset
+from tests.producers.support.errors import told
 from tests.producers.support.records import MODEL
 from tests.producers.support.running import Running
 
@@ -68,3 +69,25 @@ async def test_reset_and_delete_go_the_conversations_road(gateway: Running, http
         assert (await answer.json())["deleted"] is True
     kinds = [type(record) for record in await gateway.pipeline.others_of(made, 2)]
     assert kinds == [ConversationReset, ConversationDeleted]
+
+
+async def test_a_conversation_is_made_once_under_a_key(http: ClientSession) -> None:
+    """A resend under a key gives the same conversation; another body, dialect or user gets 409."""
+    key = {"Idempotency-Key": "conversation-1"}
+    body = {"metadata": {"a": "1"}, "user": "keyed"}
+    async with http.post("/v1/conversations", json=body, headers=key) as answer:
+        made = await answer.json()
+    async with http.post("/v1/conversations", json=body, headers=key) as answer:
+        assert (await answer.json())["id"] == made["id"]
+    for path, other in (
+        ("/v1/conversations", {**body, "metadata": {"a": "2"}}),
+        ("/v1/conversations", {**body, "user": "somebody"}),
+        ("/v1/responses", {"input": "echo: x", "user": "keyed"}),
+        ("/v1/responses", {"input": "echo: x", "store": False}),
+    ):
+        async with http.post(path, json=other, headers=key) as answer:
+            assert await told(answer) == (409, "idempotency_mismatch", "Idempotency-Key")
+    async with http.post("/v1/responses", json={"input": "echo: x"}, headers={"Idempotency-Key": "turn-1"}) as answer:
+        assert answer.status == 200
+    async with http.post("/v1/conversations", json={}, headers={"Idempotency-Key": "turn-1"}) as answer:
+        assert await told(answer) == (409, "idempotency_mismatch", "Idempotency-Key")
