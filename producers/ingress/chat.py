@@ -64,7 +64,7 @@ def _whole(request: web.Request, progress: Progress, particulars: Particulars) -
     if outcome is None:
         raise DeliveryUnavailable(f"{progress.turn} has not ended")
     if outcome.reason not in FINISH:
-        return errors.failed_turn(outcome.reason, outcome.error, request)
+        return errors.failed_turn(outcome.reason, outcome.error, request, progress.wait_s)
     return errors.json_answer(completion(answers.settled(particulars, progress), progress.text, outcome))
 
 

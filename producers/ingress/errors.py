@@ -1,15 +1,19 @@
 """Errors as OpenAI's clients know them: the body, the status, and whether to come back."""
 
+import math
 from typing import Any, Final
 
 from aiohttp import web
 
+from producers.relay.port import DeliveryUnavailable
 from schemas import codec
 from schemas.errors import ERRORS, CallerError, ErrorCode, ErrorRow, ParleyError
 from schemas.turns import Failure, Reason
 
-# Nothing here is queued by time: a second lets a broker or node come back, and spreads callers.
+# Where nothing better is known: brokers and nodes are looked for again within a second.
 RETRY_AFTER_S: Final = 1
+_LONGEST_RETRY_S: Final = 600
+_COME_BACK: Final = frozenset({429, 503})
 _OK: Final = 200
 _RETRIED_BY_CLIENTS: Final = frozenset({408, 409, 429})
 _SERVER_FAULT: Final = 500
@@ -33,13 +37,20 @@ def body_of(error: ParleyError) -> dict[str, Any]:
 
 def answer(error: ParleyError, request: web.Request, *, status: int | None = None) -> web.Response:
     """The whole answer for an error of ours."""
-    return _answered(status or error.row.status, body_of(error), error.row, request)
+    wait_s = error.retry_after_s if isinstance(error, DeliveryUnavailable) else None
+    return _answered(status or error.row.status, body_of(error), error.row, request, wait_s)
 
 
-def failed_turn(reason: Reason, failure: Failure | None, request: web.Request) -> web.Response:
-    """The whole answer for a turn that expired or failed: an error, and no turn is made by asking again unasked."""
+def failed_turn(
+    reason: Reason, failure: Failure | None, request: web.Request, wait_s: float | None = None
+) -> web.Response:
+    """The whole answer for a turn that expired or failed: an error, and no turn is made by asking again unasked.
+
+    Args:
+        wait_s: how long the turn was told to wait; None = it never was.
+    """
     _code, row = code_of(reason, failure)
-    return _answered(row.status, failure_body(reason, failure), ErrorRow(row.status, row.kind, False), request)
+    return _answered(row.status, failure_body(reason, failure), ErrorRow(row.status, row.kind, False), request, wait_s)
 
 
 def failure_body(reason: Reason, failure: Failure | None) -> dict[str, Any]:
@@ -70,11 +81,18 @@ def json_answer(value: Any, status: int = _OK) -> web.Response:
     return web.Response(status=status, body=codec.encode(value), content_type=JSON)
 
 
-def _answered(status: int, value: dict[str, Any], row: ErrorRow, request: web.Request) -> web.Response:
+def _answered(
+    status: int, value: dict[str, Any], row: ErrorRow, request: web.Request, wait_s: float | None = None
+) -> web.Response:
     response = json_answer(value, status)
     if status in _RETRIED_BY_CLIENTS or status >= _SERVER_FAULT:
         is_safe = row.retriable and not request.get(SENT, False)
         response.headers["x-should-retry"] = "true" if is_safe else "false"
-        if row.retriable:
-            response.headers["Retry-After"] = str(RETRY_AFTER_S)
+    # When a person may come back is one thing, whether a program should by itself is another.
+    if status in _COME_BACK or ("x-should-retry" in response.headers and row.retriable):
+        response.headers["Retry-After"] = str(_seconds(wait_s))
     return response
+
+
+def _seconds(wait_s: float | None) -> int:
+    return RETRY_AFTER_S if wait_s is None else min(max(math.ceil(wait_s), RETRY_AFTER_S), _LONGEST_RETRY_S)

@@ -80,7 +80,9 @@ class Reading:
                 async for _ in self.updates():
                     pass
         except TimeoutError:
-            raise DeliveryUnavailable("the turn has not ended in time: ask for it by its id") from None
+            raise DeliveryUnavailable(
+                "the turn has not ended in time: ask for it by its id", self.progress.wait_s
+            ) from None
 
     async def agree(self, admission: Admission) -> None:
         """Raise IdempotencyMismatch when the log says that the turn was made by another body.

@@ -199,7 +199,7 @@ def _whole(request: web.Request, progress: Progress, particulars: Particulars) -
         raise DeliveryUnavailable(f"{progress.turn} has not ended")
     if outcome.error is not None and ERRORS[outcome.error.code].status < _SERVER_FAULT:
         # The request was at fault: a client learns that from the status.
-        return errors.failed_turn(outcome.reason, outcome.error, request)
+        return errors.failed_turn(outcome.reason, outcome.error, request, progress.wait_s)
     return errors.json_answer(response(answers.settled(particulars, progress), QUEUED, progress.text, outcome))
 
 

@@ -13,7 +13,15 @@ Delivered = tuple[Record, int | None]
 
 
 class DeliveryUnavailable(DependencyError):
-    """No delivery node answers, or this gateway is going away."""
+    """No delivery node answers, or this gateway is going away.
+
+    Args:
+        retry_after_s: when it may be worth coming back; None = nothing is known.
+    """
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class Following(Protocol):

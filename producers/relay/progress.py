@@ -55,6 +55,11 @@ class Progress:
         return sum(piece.tokens for piece in self.pieces)
 
     @property
+    def wait_s(self) -> float | None:
+        """How long the turn was last told to wait; None when nobody said."""
+        return self.queued.eta_s if self.queued is not None else None
+
+    @property
     def is_known(self) -> bool:
         """True once the log has said anything of the turn."""
         return self.accepted is not None or self.started is not None or self.ended is not None

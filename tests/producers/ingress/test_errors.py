@@ -2,6 +2,7 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 
 from producers.ingress import errors
+from producers.relay.port import DeliveryUnavailable
 from schemas import codec
 from schemas.errors import ERRORS, ErrorCode, KafkaUnavailable, NotFound, UnsupportedValue
 from schemas.turns import Failure, Reason
@@ -43,6 +44,15 @@ def test_failed_turns_have_a_status(reason: Reason, code: ErrorCode | None, stat
     answer = errors.failed_turn(reason, failure, make_mocked_request("POST", "/"))
     assert answer.status == status
     assert answer.headers.get("x-should-retry", "false") == "false"
+
+
+@pytest.mark.parametrize(("wait_s", "told"), [(None, "1"), (0.2, "1"), (7.2, "8"), (1e9, "600")])
+def test_every_503_says_when(wait_s: float | None, told: str) -> None:
+    """When to come back stands on every 503, out of what the turn was told; x-should-retry is another question."""
+    expired = errors.failed_turn(Reason.EXPIRED, None, make_mocked_request("POST", "/"), wait_s)
+    assert (expired.status, expired.headers["Retry-After"], expired.headers["x-should-retry"]) == (503, told, "false")
+    away = errors.answer(DeliveryUnavailable("away", wait_s), make_mocked_request("POST", "/"))
+    assert (away.status, away.headers["Retry-After"]) == (503, told)
 
 
 def test_our_own_faults_tell_nothing() -> None:
