@@ -77,7 +77,8 @@ class Arrival:
 
 
 def requested(ask: Ask, principal: Principal, place: Placing, arrival: Arrival) -> TurnRequested:
-    """The record that accepts the turn once Kafka has acknowledged it."""
+    """The record that accepts the turn once Kafka has acknowledged it. Raises TooLarge."""
+    limits.check_together(ask.text, ask.instructions, metadata=ask.metadata)
     accepted_at = instants.from_ms(arrival.at_ms)
     deadline_s = min(ask.deadline_s or arrival.deadline_s, limits.MAX_DEADLINE_S)
     return TurnRequested(
