@@ -16,6 +16,7 @@ class Opening:
 
     user: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    instructions: str | None = None
 
     @property
     def fingerprint(self) -> str:

@@ -11,6 +11,8 @@ MAX_MESSAGE_BYTES: Final = 192 * 1024
 # No record of a conversation log is larger than 256 KiB; beside these its end has stops, verdicts and numbers.
 MAX_REPEATED_BYTES: Final = 236 * 1024
 MAX_DEADLINE_S: Final = 12 * 3600.0  # half the shortest retention on a turn's way, a day
+# Of a conversation: they go with every request, beside a body of full size.
+MAX_INSTRUCTIONS_BYTES: Final = 64 * 1024
 MAX_METADATA_PAIRS: Final = 16
 MAX_METADATA_KEY_CHARACTERS: Final = 64
 MAX_METADATA_VALUE_CHARACTERS: Final = 512

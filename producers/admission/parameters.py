@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from producers.admission import limits
 from schemas import codec, ids
-from schemas.errors import CallerError, ContractError, UnsupportedParameter, UnsupportedValue
+from schemas.errors import CallerError, ContractError, TooLarge, UnsupportedParameter, UnsupportedValue
 from schemas.turns import OnBusy
 
 _SHOWN_CHARACTERS: Final = 60
@@ -123,6 +123,14 @@ class Parameters:
                     param="metadata",
                 )
         return dict(value)
+
+    def instructions(self) -> str | None:
+        """A conversation's own `instructions`; an empty text is none."""
+        text = self.text("instructions")
+        if text is not None and limits.json_bytes(text) > limits.MAX_INSTRUCTIONS_BYTES:
+            most = limits.MAX_INSTRUCTIONS_BYTES // 1024
+            raise TooLarge(f"instructions of a conversation have at most {most} KiB", param="instructions")
+        return text or None
 
     def stops(self) -> tuple[str, ...]:
         """`stop`: one text or up to four."""

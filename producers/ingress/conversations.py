@@ -21,8 +21,8 @@ from schemas.identity import Principal
 from schemas.ids import ConversationId
 from schemas.records import ConversationChanged
 
-_CREATED_BY = frozenset({"metadata", "user", "safety_identifier"})
-_UPDATED_BY = frozenset({"metadata"})
+_DESCRIBED_BY = frozenset({"metadata", "instructions"})
+_CREATED_BY = _DESCRIBED_BY | {"user", "safety_identifier"}
 
 
 class Conversations:
@@ -58,7 +58,9 @@ class Conversations:
         parameters = await callers.body(request)
         parameters.refuse_others(_CREATED_BY, {"items": lambda given: given == []}, frozenset())
         key = checked_key(request.headers.get("Idempotency-Key"))
-        opening = Opening(user=parameters.user(), metadata=parameters.metadata())
+        opening = Opening(
+            user=parameters.user(), metadata=parameters.metadata(), instructions=parameters.instructions()
+        )
         made = await self._acceptance.begin(opening, principal, key)
         return errors.json_answer(_shown(made, made.created_at))
 
@@ -79,11 +81,11 @@ class Conversations:
         return errors.json_answer(_shown(known, activity.get(_id(known), known.created_at)))
 
     async def update(self, request: web.Request) -> web.StreamResponse:
-        """Give a conversation other metadata."""
+        """Give a conversation other metadata or instructions; what isn't given stays."""
         _, known = await self._named(request, identity.WRITE)
         parameters = await callers.body(request)
-        parameters.refuse_others(_UPDATED_BY, {}, frozenset())
-        changed = await self._acceptance.describe(known, _metadata(parameters))
+        parameters.refuse_others(_DESCRIBED_BY, {}, frozenset())
+        changed = await self._acceptance.describe(known, _described(parameters))
         return errors.json_answer(_shown(changed, None))
 
     async def delete(self, request: web.Request) -> web.StreamResponse:
@@ -144,8 +146,16 @@ def _part(
     return ordered[start : start + page.limit], len(ordered) > start + page.limit
 
 
-def _metadata(parameters: Parameters) -> dict[str, str]:
-    return parameters.metadata()
+def _described(parameters: Parameters) -> dict[str, Any]:
+    """The fields that are to change. Raises CallerError when there is none."""
+    described: dict[str, Any] = {}
+    if "metadata" in parameters.given:
+        described["metadata"] = parameters.metadata()
+    if "instructions" in parameters.given:
+        described["instructions"] = parameters.instructions()
+    if not described:
+        raise CallerError("nothing is to be changed: give metadata or instructions", param="metadata")
+    return described
 
 
 def _shown(known: ConversationChanged, active_at: str | None) -> dict[str, Any]:
@@ -155,6 +165,7 @@ def _shown(known: ConversationChanged, active_at: str | None) -> dict[str, Any]:
         "created_at": instants.to_ms(known.created_at) // 1000,
         "metadata": dict(known.metadata),
         "user": known.user,
+        "instructions": known.instructions,
     }
     if active_at is not None:
         shown["last_active_at"] = instants.to_ms(active_at) // 1000

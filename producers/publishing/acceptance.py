@@ -1,8 +1,9 @@
 """Accepting a turn: look up what it refers to, place it, and make it durable. Admission lives here and nowhere else."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 from infra.runtime.clock import Clock
 from producers.admission import turns
@@ -160,7 +161,12 @@ class Acceptance:
                 return again
         birth = await self._births.birth(own.conversation_hex)
         made = self._made(birth, principal, opening.user or identity.DEFAULT_USER, now_ms)
-        changed = replace(made, metadata=opening.metadata, fingerprint=None if key is None else opening.fingerprint)
+        changed = replace(
+            made,
+            metadata=opening.metadata,
+            instructions=opening.instructions,
+            fingerprint=None if key is None else opening.fingerprint,
+        )
         await self.change(changed)
         return changed
 
@@ -183,12 +189,12 @@ class Acceptance:
         await self._outgoing.change(changed)
         self._directory.conversations.put(changed)
 
-    async def describe(self, known: ConversationChanged, metadata: dict[str, str]) -> ConversationChanged:
-        """Give the conversation other metadata. Raises KafkaUnavailable."""
+    async def describe(self, known: ConversationChanged, described: Mapping[str, Any]) -> ConversationChanged:
+        """Give the conversation other metadata or instructions; what isn't named stays. Raises KafkaUnavailable."""
         await self._directory.refresh_conversations()
         newest = self._directory.conversations.get(_id(known)) or known
         changed_id, at = self._stamp(newest)
-        changed = replace(newest, metadata=metadata, id=changed_id, at=at)
+        changed = replace(newest, **described, id=changed_id, at=at)
         await self.change(changed)
         return changed
 
@@ -358,6 +364,7 @@ class Acceptance:
             log=self._reader.address(known),
             user=known.user,
             is_new=True,
+            instructions=known.instructions,
         )
         requested = turns.requested(ask, principal, place, arrival)
         return Admission(

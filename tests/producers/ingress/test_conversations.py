@@ -91,3 +91,27 @@ async def test_a_conversation_is_made_once_under_a_key(http: ClientSession) -> N
         assert answer.status == 200
     async with http.post("/v1/conversations", json={}, headers={"Idempotency-Key": "turn-1"}) as answer:
         assert await told(answer) == (409, "idempotency_mismatch", "Idempotency-Key")
+
+
+async def test_instructions_and_metadata(gateway: Running, http: ClientSession) -> None:
+    """A conversation's instructions go with its turns, also under a key; an update changes what it names alone."""
+    body = {"metadata": {"a": "1"}, "instructions": "be kind"}
+    async with http.post("/v1/conversations", json=body) as answer:
+        made = await answer.json()
+    assert made["instructions"] == "be kind"
+    one = f"/v1/conversations/{made['id']}"
+    for nothing in ({}, {"metadata": None}):
+        async with http.post(one, json=nothing) as answer:
+            assert await told(answer) == (400, "invalid_request", "metadata")
+    async with http.post(one, json={"instructions": "be brief"}) as answer:
+        changed = await answer.json()
+    assert (changed["instructions"], changed["metadata"]) == ("be brief", {"a": "1"})
+    async with http.post(one, json={"metadata": {"b": "2"}}) as answer:
+        assert (await answer.json())["instructions"] == "be brief"
+    async with http.post("/v1/responses", json={"input": "echo: x", "conversation": made["id"]}) as answer:
+        assert answer.status == 200
+    assert gateway.pipeline.requests[-1].request.conversation_instructions == "be brief"
+    async with http.post(one, json={"instructions": ""}) as answer:
+        assert (await answer.json())["instructions"] is None
+    async with http.post(one, json={"instructions": "x" * 65537}) as answer:
+        assert await told(answer) == (413, "too_large", "instructions")
