@@ -121,7 +121,6 @@ async def through_kafka(bootstrap: str, turns: int, idle: int) -> None:
             process.kill()
             await process.wait()
             await world.stop()
-            await world.admin.delete(await world.admin.names())
 
 
 def _size(directory: Path) -> int:

@@ -142,6 +142,7 @@ class World:
         for follower in self._followers:
             await follower.stop()
         await self.appender.stop()
+        await self.admin.delete(await self.admin.names())
         await self.admin.stop()
 
     async def ask(self, record: Record) -> int:
