@@ -70,11 +70,12 @@ def convert(value: object, kind: type[T]) -> T:
         raise ContractError(what, place=place.rstrip("`") or "$") from None
 
 
-def headers(record: Record, role: str) -> tuple[tuple[str, bytes], ...]:
+def headers(record: Record, role: str, trace: str | None = None) -> tuple[tuple[str, bytes], ...]:
     """CloudEvents 1.0 in Kafka's binary mode, and the bare trace context.
 
     Args:
         role: the service that writes, as in `/parley/<role>`.
+        trace: the `traceparent` of what led to the record, where the record itself carries none.
 
     Source: CloudEvents Kafka protocol binding 1.0.2, section 3.2.
     """
@@ -89,7 +90,7 @@ def headers(record: Record, role: str) -> tuple[tuple[str, bytes], ...]:
         ("ce_tenant", record.tenant),
         ("ce_dataschema", f"parley:{record.type}:{record.version}"),
         ("content-type", "application/json"),
-        ("traceparent", _traceparent(record)),
+        ("traceparent", _traceparent(record) or trace),
     )
     return tuple((name, text.encode()) for name, text in named if text is not None)
 

@@ -65,7 +65,13 @@ class Appender:
             await _stopped(producer)
 
     async def send(
-        self, topic: str, record: Record, *, partition: int | None = None, key: str | None = None
+        self,
+        topic: str,
+        record: Record,
+        *,
+        partition: int | None = None,
+        key: str | None = None,
+        trace: str | None = None,
     ) -> "asyncio.Future[Placed]":
         """Enqueue the record and return a future of its place.
 
@@ -77,6 +83,7 @@ class Appender:
             record: its `at` and `id` are set by the caller.
             partition: None lets Kafka's hash of the key choose.
             key: None takes the topic's own key out of the record.
+            trace: `traceparent` for the header of a record that carries none itself.
 
         Raises:
             TopicUnknown: there is no such topic, even after waiting for a fresh one.
@@ -84,13 +91,20 @@ class Appender:
             KafkaUnavailable: the brokers took nothing in time.
         """
         raw_key = (key if key is not None else _key(topic, record)).encode()
-        return await self._enqueue(topic, codec.encode(record), raw_key, partition, codec.headers(record, self._role))
+        headers = codec.headers(record, self._role, trace)
+        return await self._enqueue(topic, codec.encode(record), raw_key, partition, headers)
 
     async def append(
-        self, topic: str, record: Record, *, partition: int | None = None, key: str | None = None
+        self,
+        topic: str,
+        record: Record,
+        *,
+        partition: int | None = None,
+        key: str | None = None,
+        trace: str | None = None,
     ) -> Placed:
         """`send`, and its acknowledgement."""
-        return await (await self.send(topic, record, partition=partition, key=key))
+        return await (await self.send(topic, record, partition=partition, key=key, trace=trace))
 
     async def tombstone(self, topic: str, key: str) -> Placed:
         """Append a null under the key: a compacted topic forgets it."""

@@ -21,6 +21,9 @@ _OWN: Final = ("turn", "conversation", "attempt", "trace_id", "span_id", "pool",
 """Fields that a call may give in `extra` and that are printed. Others are not: nobody prints a text by accident."""
 
 
+_TRACE_PARTS: Final = 4
+
+
 class Form(StrEnum):
     """How a line looks."""
 
@@ -79,6 +82,12 @@ def bound(**context: str | None) -> Iterator[None]:
         yield
     finally:
         _CONTEXT.reset(token)
+
+
+def trace_id(traceparent: str | None) -> str | None:
+    """The trace's id, for `bound`. Source: W3C Trace Context, section 3.2.2: version, trace id, parent id, flags."""
+    parts = (traceparent or "").split("-")
+    return parts[1] if len(parts) >= _TRACE_PARTS else None
 
 
 def configure(settings: LogSettings, role: str, stream: TextIO | None = None) -> None:

@@ -103,4 +103,8 @@ def test_headers_are_cloudevents_in_binary_mode() -> None:
     assert names["ce_dataschema"] == b"parley:TurnRequested:1"
     assert names["content-type"] == b"application/json"
     assert names["traceparent"] == b"traceparent-text"
+    assert dict(codec.headers(SAMPLES["TurnRequested"], "gateway", "other"))["traceparent"] == b"traceparent-text"
+    delta = SAMPLES["turn.delta"]
+    assert "traceparent" not in dict(codec.headers(delta, "inference"))
+    assert dict(codec.headers(delta, "inference", "its-turn's"))["traceparent"] == b"its-turn's"
     assert names["ce_subject"] == (SAMPLES["TurnRequested"].turn or "").encode()

@@ -44,7 +44,7 @@ async def test_headers_and_key(appender: Appender, kafka_settings: KafkaSettings
     """A record carries CloudEvents headers, its role as source, and the table's key as raw UTF-8."""
     from aiokafka import AIOKafkaConsumer  # noqa: PLC0415 - a foreign reader, to see what any other would
 
-    await appender.append(TOPIC, stop_requested(7))
+    await appender.append(TOPIC, stop_requested(7), trace="00-trace-parent-01")
     consumer = AIOKafkaConsumer(
         kafka_settings.named(TOPIC), bootstrap_servers=kafka_settings.bootstrap, auto_offset_reset="earliest"
     )
@@ -58,6 +58,7 @@ async def test_headers_and_key(appender: Appender, kafka_settings: KafkaSettings
     assert headers["ce_source"] == b"/parley/gateway"
     assert headers["ce_type"] == b"parley.TurnStopRequested"
     assert headers["content-type"] == b"application/json"
+    assert headers["traceparent"] == b"00-trace-parent-01"
 
 
 async def test_the_prefix_is_put_on_once(appender: Appender, kafka_settings: KafkaSettings, topic_prefix: str) -> None:

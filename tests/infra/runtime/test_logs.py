@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from infra.runtime.logs import QUIETED, Form, LogSettings, bound, configure
+from infra.runtime.logs import QUIETED, Form, LogSettings, bound, configure, trace_id
 
 log = logging.getLogger("test.logs")
 
@@ -62,6 +62,13 @@ async def test_what_is_bound_stands_inside(stream: io.StringIO) -> None:
     assert sorted(line["turn"] for line in told[:2]) == ["a", "b"]
     assert "turn" not in told[2]
     assert all("trace_id" not in line for line in told)
+
+
+def test_a_trace_s_id_is_taken_from_its_context() -> None:
+    """The second part of a traceparent; none for what is no trace context."""
+    assert trace_id("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01") == "0af7651916cd43dd8448eb211c80319c"
+    assert trace_id("not-one") is None
+    assert trace_id(None) is None
 
 
 @pytest.mark.parametrize("form", list(Form))
