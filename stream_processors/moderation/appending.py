@@ -53,7 +53,7 @@ class PatientAppender:
         unsent: list[Output] = []
         for place, output in enumerate(outputs):
             try:
-                sent.append((output, await self._appender.send(output.topic, output.record)))
+                sent.append((output, await self._appender.send(output.topic, output.record, trace=output.trace)))
             except RecordTooLarge:
                 refused.append(output)
             except DependencyError as error:

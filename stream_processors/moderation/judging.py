@@ -30,6 +30,8 @@ class Output:
 
     topic: str
     record: Record
+    trace: str | None = None
+    """`traceparent` of the turn, for a record that carries none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +112,10 @@ def _judged(record: TurnRequested, policies: PolicySet, at: str) -> Judgement:
     )
     told = tuple(dict.fromkeys((verdict, *judged.flags)))
     verdicts = (reached(each, of=record, at=at) for each in told)
+    trace = record.request.traceparent
     return Judgement(
-        (Output(topics.MODERATED, moderated), *(Output(topics.VERDICTS, each) for each in verdicts)), verdicts=told
+        (Output(topics.MODERATED, moderated), *(Output(topics.VERDICTS, each, trace) for each in verdicts)),
+        verdicts=told,
     )
 
 

@@ -45,6 +45,7 @@ def test_an_allowed_turn_is_passed_on_and_told() -> None:
         turn.turn,
     )
     assert (told.record.action, told.record.rule) == (Action.ALLOW, None)
+    assert told.trace == turn.request.traceparent is not None
 
 
 def test_a_refused_turn_says_why() -> None:
