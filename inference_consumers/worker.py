@@ -320,7 +320,7 @@ class Worker:
         record = projecting.returned(dispatched, held.entry.source, instants.from_ms(self._now_ms()))
         while True:
             try:
-                await self._tools.outlet.publish((topics.TURNS, record))
+                await self._tools.outlet.publish((topics.TURNS, record), trace=dispatched.traceparent)
                 break
             except DependencyError as error:
                 log.warning("a turn could not be given back: %s", error)

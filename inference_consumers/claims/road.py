@@ -18,12 +18,14 @@ async def walk(
     place: Awaitable[int] | None = None,
     may_skip_reading: bool,
     on_claim: Callable[[TurnStarted], None],
+    trace: str | None = None,
 ) -> Owned | Denied:
     """Take the procedure from its first step to its last.
 
     Args:
         place: where the first read begins, when the view doesn't know yet: looked up while the claim is on its way.
         on_claim: called as a claim is on its way, with the view's fold as far as it was read: the prefill may begin.
+        trace: the turn's `traceparent`.
 
     Raises:
         KafkaUnavailable: begin again with a new procedure on the same view, without skipping the first read.
@@ -38,7 +40,7 @@ async def walk(
                 step = procedure.read()
             case AppendClaim(record):
                 try:
-                    ack = await log.send(address, record)
+                    ack = await log.send(address, record, trace=trace)
                     on_claim(record)
                     step = procedure.appended(await ack)
                 except DependencyError:

@@ -22,6 +22,7 @@ from inference_consumers.publishing import projecting
 from inference_consumers.publishing.ending import Ending, Tally, error_of, expired, failed, written
 from inference_consumers.scheduling.entry import Entry
 from inference_consumers.scheduling.phases import Happening, Phase, advance
+from infra.runtime.logs import bound, trace_id
 from schemas import instants, topics
 from schemas.errors import CallerError, DependencyError, EngineDead, EngineFailed, ErrorCode
 from schemas.fold import TurnFold
@@ -87,6 +88,10 @@ class Course:
         Raises:
             EngineDead: the process must end without committing.
         """
+        with bound(turn=self.entry.turn, trace_id=trace_id(self._dispatched.traceparent)):
+            return await self._run()
+
+    async def _run(self) -> Phase:
         waits = 0
         try:
             while True:
@@ -121,6 +126,7 @@ class Course:
                 place=place,
                 may_skip_reading=self._may_skip_reading,
                 on_claim=lambda _claim: self._prefill(view),
+                trace=self._dispatched.traceparent,
             )
         finally:
             if place is not None:
@@ -144,6 +150,7 @@ class Course:
         at = instants.from_ms(self._tools.now_ms())
         await self._tools.outlet.publish(
             (topics.TURNS, projecting.returned(self._dispatched, self.entry.source, at)),
+            trace=self._dispatched.traceparent,
         )
         return self._happens(Happening.RETURN_ACKED)
 
@@ -180,7 +187,8 @@ class Course:
         """Say to everybody else what the log says; repeated until all of it is acknowledged."""
         if self._view is None:
             raise _AttemptLost("nothing was read yet")
-        await self._tools.outlet.publish(*projecting.facts(self._view.fold, self._dispatched.log))
+        facts = projecting.facts(self._view.fold, self._dispatched.log)
+        await self._tools.outlet.publish(*facts, trace=self._dispatched.traceparent)
         self._tools.on_end(self._view.fold)
         return self._happens(Happening.PROJECTED)
 

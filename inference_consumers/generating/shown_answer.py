@@ -28,7 +28,9 @@ class ShownAnswer:
         self._tools = tools
         self._attempt = attempt
         self._fold_text, self._fold_ids = fold.text, list(fold.token_ids)
-        self.log = AttemptLog(tools.log, dispatched.log, on_lost=on_lost, on_acked=self._on_acked)
+        self.log = AttemptLog(
+            tools.log, dispatched.log, on_lost=on_lost, on_acked=self._on_acked, trace=dispatched.traceparent
+        )
         self.stream = DeltaStream(self.log, self._delta, seq=fold.cursor.seq, merge_ms=tools.merge_ms)
 
     @property

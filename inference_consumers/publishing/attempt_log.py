@@ -22,6 +22,7 @@ class AttemptLog:
         address: of the conversation log.
         on_lost: called once, at the first append that failed.
         on_acked: called after each acknowledgement.
+        trace: the turn's `traceparent`.
     """
 
     def __init__(
@@ -31,11 +32,13 @@ class AttemptLog:
         *,
         on_lost: Callable[[], None] = lambda: None,
         on_acked: Callable[[], None] = lambda: None,
+        trace: str | None = None,
     ) -> None:
         self._log = log
         self._address = address
         self._on_lost = on_lost
         self._on_acked = on_acked
+        self._trace = trace
         self._queue: deque[Record] = deque()
         self._sender: asyncio.Task[None] | None = None
         self._settled = asyncio.Event()
@@ -77,7 +80,7 @@ class AttemptLog:
     async def _send(self) -> None:
         while self._queue and not self.is_lost:
             try:
-                ack = await self._log.send(self._address, self._queue.popleft())
+                ack = await self._log.send(self._address, self._queue.popleft(), trace=self._trace)
             except DependencyError:
                 self._lose()
             else:

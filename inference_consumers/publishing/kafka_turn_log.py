@@ -84,9 +84,9 @@ class KafkaTurnLog:
         async for entry in self._reader.read(log.topic, log.partition, beginning, stop):
             yield entry
 
-    async def send(self, log: LogAddress, record: Record) -> "asyncio.Future[int]":
+    async def send(self, log: LogAddress, record: Record, *, trace: str | None = None) -> "asyncio.Future[int]":
         """See `port.TurnLog.send`."""
-        placed = await self._appender.send(log.topic, record, partition=log.partition)
+        placed = await self._appender.send(log.topic, record, partition=log.partition, trace=trace)
         offset: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
         def settle(done: "asyncio.Future[Placed]") -> None:
@@ -145,10 +145,10 @@ class KafkaOutlet:
     def __init__(self, appender: Appender) -> None:
         self._appender = appender
 
-    async def publish(self, *facts: tuple[str, Record]) -> None:
+    async def publish(self, *facts: tuple[str, Record], trace: str | None = None) -> None:
         """See `port.Outlet.publish`."""
         # Enqueued one after the other, so that their order within a key holds; only the acks are gathered.
-        acks = [await self._appender.send(topic, record) for topic, record in facts]
+        acks = [await self._appender.send(topic, record, trace=trace) for topic, record in facts]
         await asyncio.gather(*acks)
 
 

@@ -41,16 +41,23 @@ class TurnLog(Protocol):
         """
         ...
 
-    async def send(self, log: LogAddress, record: Record) -> Ack:
-        """Enqueue the record behind all that was sent to this log before. Raises KafkaUnavailable."""
+    async def send(self, log: LogAddress, record: Record, *, trace: str | None = None) -> Ack:
+        """Enqueue the record behind all that was sent to this log before. Raises KafkaUnavailable.
+
+        Args:
+            trace: the turn's `traceparent`.
+        """
         ...
 
 
 class Outlet(Protocol):
     """The topics beside the conversation logs."""
 
-    async def publish(self, *facts: tuple[str, Record]) -> None:
+    async def publish(self, *facts: tuple[str, Record], trace: str | None = None) -> None:
         """Append each record to its topic and return when all are acknowledged. A repeat is harmless.
+
+        Args:
+            trace: the turn's `traceparent`.
 
         Raises:
             KafkaUnavailable: some may be there, some not: publish all of them again.

@@ -19,6 +19,7 @@ class MemoryLog:
     def __init__(self, records: list[Record] | None = None) -> None:
         self.records: list[Record] = list(records or [])
         self.acts: list[str] = []
+        self.traces: list[str | None] = []
         self._faults: list[bool] = []
         self.is_held = asyncio.Event()
         self.is_held.set()
@@ -41,9 +42,10 @@ class MemoryLog:
             if record.turn == turn:
                 yield offset, record
 
-    async def send(self, _log: LogAddress, record: Record) -> "asyncio.Future[int]":
+    async def send(self, _log: LogAddress, record: Record, *, trace: str | None = None) -> "asyncio.Future[int]":
         """Append; the ack comes when the log isn't held."""
         self.acts.append("send")
+        self.traces.append(trace)
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         if self._faults:
             if self._faults.pop(0):
@@ -62,12 +64,14 @@ class MemoryOutlet:
 
     def __init__(self) -> None:
         self.facts: list[tuple[str, Record]] = []
+        self.traces: list[str | None] = []
         self.failures = 0
 
-    async def publish(self, *facts: tuple[str, Record]) -> None:
+    async def publish(self, *facts: tuple[str, Record], trace: str | None = None) -> None:
         """Keep them, or fail as often as `failures` says."""
         await asyncio.sleep(0)
         if self.failures:
             self.failures -= 1
             raise KafkaUnavailable("as asked")
         self.facts += facts
+        self.traces.append(trace)

@@ -47,6 +47,14 @@ async def test_a_turn_runs_through() -> None:
     assert len(stage.ended) == 1
 
 
+async def test_a_turn_s_trace_stands_on_all_that_is_written() -> None:
+    """Claim, deltas, end and facts bear the dispatch's traceparent."""
+    stage = Stage(ScriptedEngine(said("a", "b")))
+    assert await stage.course(dispatch(traceparent="00-trace-parent-01")).run() is Phase.FINISHED
+    assert len(stage.log.traces) == len(stage.log.records)
+    assert set(stage.log.traces) | set(stage.outlet.traces) == {"00-trace-parent-01"}
+
+
 async def test_the_prefill_runs_beside_the_claim() -> None:
     """The engine begins while the claim is on its way, and nothing is released before it is ours."""
     engine = ScriptedEngine(said("a", "b"))
@@ -294,12 +302,12 @@ async def test_a_failed_append_anywhere_is_survived(place: int, lands: bool) -> 
     send = failing.send
     sent = 0
 
-    async def counted(log: LogAddress, record: Record) -> "asyncio.Future[int]":
+    async def counted(log: LogAddress, record: Record, *, trace: str | None = None) -> "asyncio.Future[int]":
         nonlocal sent
         if sent == place:
             failing.fail_next(lands=lands)
         sent += 1
-        return await send(log, record)
+        return await send(log, record, trace=trace)
 
     failing.send = counted  # type: ignore[method-assign, assignment]
     stage.engine = _Continuing()
