@@ -13,6 +13,7 @@ class Conversations:
     def __init__(self) -> None:
         self._known: Final[dict[ConversationId, ConversationChanged]] = {}
         self._of_user: Final[dict[str, dict[str, set[ConversationId]]]] = {}
+        self._active: Final[dict[ConversationId, str]] = {}
         self._with_own_topic = 0
 
     @property
@@ -35,9 +36,21 @@ class Conversations:
         self._known[changed.conversation] = changed
         users = self._of_user.setdefault(changed.tenant, {})
         if changed.deleted:
+            self._active.pop(changed.conversation, None)
             users.get(changed.user, set()).discard(changed.conversation)
         else:
             users.setdefault(changed.user, set()).add(changed.conversation)
+
+    def touch(self, conversation: ConversationId, at: str) -> None:
+        """A turn of the conversation was accepted or has ended here; the store learns of it later."""
+        known = self._known.get(conversation)
+        if known is not None and not known.deleted:
+            self._active[conversation] = max(at, self._active.get(conversation, ""))
+
+    def active_at(self, known: ConversationChanged, stored: str | None) -> str:
+        """The conversation's last activity: what the store says, or what is known here if that is later."""
+        here = self._active.get(known.conversation, "") if known.conversation is not None else ""
+        return max(known.created_at, stored or "", here)
 
     def users(self, tenant: str) -> Iterable[str]:
         """The tenant's users with a conversation."""

@@ -1,6 +1,6 @@
 """`/v1/conversations` and below."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiohttp import web
@@ -78,7 +78,7 @@ class Conversations:
         """Show a conversation."""
         _, known = await self._named(request, identity.READ)
         activity = await self._reader.activity(str(known.tenant), known.user)
-        return errors.json_answer(_shown(known, activity.get(_id(known), known.created_at)))
+        return errors.json_answer(_shown(known, self._active_at(known, activity)))
 
     async def update(self, request: web.Request) -> web.StreamResponse:
         """Give a conversation other metadata or instructions; what isn't given stays."""
@@ -119,6 +119,9 @@ class Conversations:
             raise NotFound(f"there is no conversation {text[:100]}") from None
         return principal, await self._acceptance.visible(principal, conversation, callers.user(request))
 
+    def _active_at(self, known: ConversationChanged, stored: Mapping[ConversationId, str]) -> str:
+        return self._directory.conversations.active_at(known, stored.get(_id(known)))
+
     async def _by_activity(
         self, principal: Principal, user: str | None, *, newest_first: bool
     ) -> list[tuple[str, ConversationChanged]]:
@@ -127,7 +130,7 @@ class Conversations:
         for each in known.users(principal.tenant) if user is None else (user,):
             activity |= await self._reader.activity(principal.tenant, each)
         found = [
-            (activity.get(_id(each), each.created_at), each)
+            (self._active_at(each, activity), each)
             for each in known.owned(principal.tenant, user)
             if principal.reaches(_id(each), tenant=str(each.tenant), user=each.user)
         ]

@@ -166,6 +166,8 @@ class Relays:
                 raise
             finally:
                 following.close()
+                if progress.ended is not None:
+                    self._acceptance.ended(admission.conversation, progress.ended.at)
 
     async def committed(self, request: web.Request, admission: Admission) -> None:
         """Accept the turn, durably. Raises KafkaUnavailable: whether it was accepted is unknown."""

@@ -43,3 +43,16 @@ def test_deleted_and_retired_ones() -> None:
     known.put(gone)
     known.put(gone)
     assert (known.with_own_topic, known.owned("acme", "anna"), known.get(CONVERSATION)) == (0, [], gone)
+
+
+def test_the_latest_activity_counts() -> None:
+    """Of what the store says and what was seen here the later counts; deletion forgets it."""
+    known = Conversations()
+    known.put(ONE)
+    assert known.active_at(ONE, None) == AT
+    known.touch(CONVERSATION, "2026-01-31T12:00:05.000Z")
+    known.touch(CONVERSATION, "2026-01-31T12:00:04.000Z")
+    assert known.active_at(ONE, "2026-01-31T12:00:03.000Z") == "2026-01-31T12:00:05.000Z"
+    assert known.active_at(ONE, "2026-01-31T12:00:06.000Z") == "2026-01-31T12:00:06.000Z"
+    known.put(replace(ONE, deleted=True))
+    assert known.active_at(ONE, None) == AT

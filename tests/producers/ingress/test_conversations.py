@@ -46,13 +46,9 @@ async def test_listing(http: ClientSession) -> None:
             made.append((await answer.json())["id"])
     async with http.post("/v1/responses", json={"input": "echo: x", "conversation": made[0]}) as answer:
         assert answer.status == 200
-    found: list[str] = []
-    for _ in range(100):
-        # The row is a moment behind the answer.
-        async with http.get("/v1/conversations?user=lister") as answer:
-            found = [each["id"] for each in (await answer.json())["data"]]
-        if found[0] == made[0]:
-            break
+    # The row may be a moment behind the answer: this gateway knows better.
+    async with http.get("/v1/conversations?user=lister") as answer:
+        found = [each["id"] for each in (await answer.json())["data"]]
     assert found == [made[0], made[2], made[1]]
     async with http.get(f"/v1/conversations?user=lister&limit=1&after={found[0]}") as answer:
         page = await answer.json()

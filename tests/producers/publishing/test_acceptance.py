@@ -6,6 +6,7 @@ import pytest
 from aiohttp import ClientSession
 
 from producers.publishing.acceptance import Acceptance
+from schemas import ids
 from schemas.errors import KafkaUnavailable
 from schemas.records import ConversationChanged, TurnRequested
 from tests.producers.support.errors import told
@@ -34,6 +35,8 @@ class Spy:
         self.written.append(requested)
 
     async def change(self, changed: ConversationChanged) -> None:
+        if self._is_away:
+            raise KafkaUnavailable("the brokers are away")
         await self._inner.change(changed)
         self.written.append(changed)
 
@@ -83,3 +86,20 @@ async def test_without_delivery_nothing_is_accepted(
         assert answer.headers["x-should-retry"] == "true"
     assert spy.written == []
     assert gateway.gateway._births.spares >= spares
+
+
+async def test_a_spare_survives_a_failed_birth(
+    gateway: Running, http: ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A conversation that could not be made loses no spare topic; its name is taken again once nobody can have it."""
+    acceptance = _acceptance(gateway)
+    births = gateway.gateway._births
+    spare = ids.conversation_id(ids.uuid7_hex(1, bytes(10)))
+    monkeypatch.setattr(births, "_spares", [spare])
+    with monkeypatch.context() as patched:
+        patched.setattr(acceptance, "_outgoing", Spy(acceptance._outgoing, is_away=True))
+        async with http.post("/v1/conversations", json={}) as answer:
+            assert await told(answer) == (503, "unavailable", None)
+    assert spare not in births._spares
+    await acceptance._settle()
+    assert spare in births._spares
