@@ -1,12 +1,12 @@
 """The frames of `parley.v1+json` between delivery and its clients (contract, section 6), as values."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final, Literal
 
 from schemas.errors import ErrorCode
-from schemas.turns import LogAddress, Options
+from schemas.turns import LogAddress
 
 SUBPROTOCOL: Final = "parley.v1+json"
 
@@ -64,7 +64,11 @@ class Unsubscribe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Send:
-    """Say something in a conversation; none: a new one is made."""
+    """Say something in a conversation; none: a new one is made.
+
+    Args:
+        options: how to generate, by HTTP's names for it; the gateway checks them.
+    """
 
     type: Literal["send"] = "send"
     text: str
@@ -72,7 +76,7 @@ class Send:
     conversation: str | None = None
     parent: str | None = "latest"
     model: str | None = None
-    options: Options = field(default_factory=Options)
+    options: Mapping[str, Any] | None = None
     idempotency_key: str | None = None
 
 

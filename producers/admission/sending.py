@@ -1,17 +1,24 @@
 """A reader's `send` frame as an Ask, the same as if it had come by HTTP."""
 
-from producers.admission import limits
+from collections.abc import Mapping
+from typing import Any, Final
+
+from producers.admission import limits, responses
 from producers.admission.asks import Ask, Dialect
-from producers.admission.parameters import named
+from producers.admission.parameters import Parameters, named
 from schemas import ids
 from schemas.errors import CallerError
 from schemas.frames import Send
 from schemas.turns import LATEST, Options
 
+_SERVED: Final = frozenset({
+    "max_tokens", "max_output_tokens", "max_completion_tokens", "temperature", "top_p", "stop", "seed",
+    "presence_penalty", "frequency_penalty",
+})  # fmt: skip
+
 
 def ask(send: Send) -> Ask:
     """The frame as an Ask. Raises CallerError, TooLarge."""
-    _check(send.options)
     conversation = None
     if send.conversation is not None:
         conversation = named(ids.parse_conversation, send.conversation, "conversation")
@@ -27,23 +34,19 @@ def ask(send: Send) -> Ask:
         conversation=conversation,
         parent=parent,
         model=send.model,
-        options=send.options,
+        options=_options(send.options),
     )
 
 
-def _check(options: Options) -> None:
-    in_range = (
-        ("max_tokens", options.max_tokens, 1, 10**6),
-        ("temperature", options.temperature, 0, 2),
-        ("presence_penalty", options.presence_penalty, -2, 2),
-        ("frequency_penalty", options.frequency_penalty, -2, 2),
-    )
-    for name, value, low, high in in_range:
-        if value is not None and not low <= value <= high:
-            raise CallerError(f"options.{name} must be from {low} to {high}", param=f"options.{name}")
-    if options.top_p is not None and not 0 < options.top_p <= 1:
-        raise CallerError("options.top_p must be above 0 and at most 1", param="options.top_p")
-    if len(options.stop) > limits.MAX_STOPS or any(
-        not 1 <= len(text) <= limits.MAX_STOP_CHARACTERS for text in options.stop
-    ):
-        raise CallerError(f"options.stop takes up to {limits.MAX_STOPS} texts", param="options.stop")
+def _options(given: Mapping[str, Any] | None) -> Options:
+    """The options, read as HTTP's parameters are: by the same names, within the same bounds. Raises CallerError."""
+    parameters = Parameters(dict(given or {}))
+    try:
+        parameters.refuse_others(_SERVED, {}, frozenset())
+        most = [
+            parameters.whole(name, 1, 10**6) for name in ("max_output_tokens", "max_completion_tokens", "max_tokens")
+        ]
+        return responses.options(parameters, next((each for each in most if each is not None), None))
+    except CallerError as error:
+        param = None if error.param is None else f"options.{error.param}"
+        raise type(error)(f"options: {error}", param=param) from None
