@@ -40,6 +40,8 @@ def spoken(messages: Any, param: str) -> Spoken:
     read = [_message(each, f"{param}[{index}]") for index, each in enumerate(messages)]
     if read[-1].role is not Role.USER:
         raise UnsupportedValue(f"the last of {param} must be the user's message", param=param)
+    # A system message without a text says nothing.
+    read = [each for each in read if each.text or each.role is not Role.SYSTEM]
     head = next(index for index, each in enumerate(read) if each.role is not Role.SYSTEM)
     return Spoken(
         instructions="\n\n".join(each.text for each in read[:head]) or None,
@@ -60,7 +62,7 @@ def _message(value: Any, param: str) -> Message:
         if value.get(name):
             raise UnsupportedValue(f"{param}.{name} is not supported", param=f"{param}.{name}")
     text = _content(value.get("content"), f"{param}.content")
-    if role is Role.ASSISTANT and not text:
+    if role is not Role.USER and not text:
         # A refused or stopped answer comes back empty, and says nothing.
         return Message(role, "")
     return Message(role, limits.checked_message(text, f"{param}.content"))

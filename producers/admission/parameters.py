@@ -138,9 +138,11 @@ class Parameters:
         texts = [value] if isinstance(value, str) else value
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
             raise CallerError("stop must be a string or a list of strings", param="stop")
-        if len(texts) > limits.MAX_STOPS or any(not 1 <= len(text) <= limits.MAX_STOP_CHARACTERS for text in texts):
+        # An empty text ends nothing.
+        texts = [text for text in texts if text]
+        if len(texts) > limits.MAX_STOPS or any(len(text) > limits.MAX_STOP_CHARACTERS for text in texts):
             raise CallerError(
-                f"stop takes up to {limits.MAX_STOPS} texts of 1 to {limits.MAX_STOP_CHARACTERS} characters",
+                f"stop takes up to {limits.MAX_STOPS} texts of up to {limits.MAX_STOP_CHARACTERS} characters",
                 param="stop",
             )
         return tuple(texts)

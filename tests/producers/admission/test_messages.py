@@ -57,3 +57,11 @@ def test_any_value_is_read_or_refused(value: Any) -> None:
     """Whatever a client sends as messages, it is read or is the caller's fault."""
     with contextlib.suppress(CallerError):
         spoken(value, "input")
+
+
+def test_empty_instructions_say_nothing() -> None:
+    """System and developer messages without a text are left out, wherever they stand."""
+    empty = [{"role": "system", "content": ""}, {"role": "developer", "content": []}]
+    hi = {"role": "user", "content": "hi"}
+    said = spoken([*empty, hi, *empty, hi], "messages")
+    assert (said.instructions, said.history) == (None, (Message(Role.USER, "hi"),))

@@ -77,12 +77,14 @@ def test_limits_of_metadata_and_stops() -> None:
     pairs = {f"k{number}": "v" for number in range(16)}
     assert Parameters({"metadata": pairs}).metadata() == pairs
     assert Parameters({"stop": "x"}).stops() == ("x",)
+    assert Parameters({"stop": ["", "x"]}).stops() == ("x",)
+    assert Parameters({"stop": ""}).stops() == ()
     assert Parameters({}).on_busy() is OnBusy.QUEUE
     for body, read in (
         ({"metadata": {**pairs, "more": "v"}}, "metadata"),
         ({"metadata": {"k": "v" * 513}}, "metadata"),
         ({"stop": ["x"] * 5}, "stops"),
-        ({"stop": ""}, "stops"),
+        ({"stop": "x" * 257}, "stops"),
     ):
         with pytest.raises(CallerError):
             getattr(Parameters(body), read)()
