@@ -4,6 +4,7 @@ Code logs with the standard library; what belongs to a turn is bound once with `
 """
 
 import logging
+import re
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,7 @@ _OWN: Final = ("turn", "conversation", "attempt", "trace_id", "span_id", "pool",
 
 
 _TRACE_PARTS: Final = 4
+_MODE_PREFIX: Final = re.compile(r"^\[\^[^\]]*\]: ")
 
 
 class Form(StrEnum):
@@ -49,6 +51,7 @@ class Quieted:
         logger: the logger's name, or the beginning of it.
         text: the message begins so; empty means every message below `level`.
         reason: why it is noise.
+        about: stands somewhere in the message; others of that text pass.
         level: lines at this level or above pass all the same when `text` is empty.
     """
 
@@ -56,6 +59,7 @@ class Quieted:
     text: str
     reason: str
     level: int = logging.CRITICAL
+    about: str = ""
 
 
 QUIETED: Final = (
@@ -68,6 +72,23 @@ QUIETED: Final = (
     Quieted("aiokafka.producer.sender", "Got error produce response", "retried by the producer until it gives up"),
     Quieted("aiokafka.consumer.subscription_state", "assigned to multiple consumers", "a first join of sticky members"),
     Quieted("aiokafka.coordinator.assignors", "", "generation -1 at a first join: harmless", logging.ERROR),
+    Quieted(
+        "faust.transport.drivers.aiokafka",
+        "Aiokafka has not sent fetch request",
+        "nobody fetches the changelog of a table of our own once it is recovered; told of each, four times a second",
+        about="-changelog'",
+    ),
+    Quieted(
+        "faust.transport.drivers.aiokafka",
+        "Aiokafka stopped fetching from",
+        "the same for a changelog that recovery did fetch",
+        about="-changelog'",
+    ),
+    Quieted(
+        "mode.timers",
+        "Timer %s is overlapping",
+        "a commit took longer than its 0.1 s on a busy broker: the next comes later; parley_commit_age_seconds tells",
+    ),
     Quieted("cassandra", "", "tracebacks of a node that is away: infra.runtime.cassandra says it in one line"),
     Quieted("aiohttp.access", "", "metrics and health are asked for every few seconds", logging.WARNING),
 )
@@ -114,7 +135,9 @@ def is_worth_reading(record: logging.LogRecord) -> bool:
     for each in QUIETED:
         if not record.name.startswith(each.logger):
             continue
-        if each.text and str(record.msg).startswith(each.text):
+        # Services of mode, faust's base, put their own name before: `[^--Consumer]: `.
+        text = _MODE_PREFIX.sub("", str(record.msg))
+        if each.text and text.startswith(each.text) and each.about in record.getMessage():
             return False
         if not each.text and record.levelno < each.level:
             return False

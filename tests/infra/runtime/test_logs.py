@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from faust.types import TP
 
 from infra.runtime.logs import QUIETED, Form, LogSettings, bound, configure, trace_id
 
@@ -98,9 +99,21 @@ def test_text_is_for_a_person(stream: io.StringIO) -> None:
 def test_known_noise_is_quiet(stream: io.StringIO, row: Any) -> None:
     """Each line of the table is dropped, and the table says why."""
     configure(LogSettings(), "gateway", stream)
-    logging.getLogger(row.logger).log(row.level - 10 if not row.text else logging.ERROR, row.text or "noise")
+    level = row.level - 10 if not row.text else logging.ERROR
+    logging.getLogger(row.logger).log(level, f"{row.text} {row.about}" if row.text else "noise")
     assert stream.getvalue() == ""
     assert row.reason
+
+
+def test_only_a_changelog_may_go_unfetched(stream: io.StringIO) -> None:
+    """Faust's complaint about a changelog is dropped, whatever stands before it; about an input it passes."""
+    configure(LogSettings(), "enrichment", stream)
+    faust = logging.getLogger("faust.transport.drivers.aiokafka")
+    for topic in ("parley-enrichment-gate-changelog", "chat.moderated"):
+        told = "[^--AIOKafkaConsumerThread]: Aiokafka has not sent fetch request for %r since start (started %s)"
+        faust.error(told, TP(topic, 1), "now")
+    [line] = lines(stream)
+    assert "topic='chat.moderated'" in line["message"]
 
 
 def test_what_is_not_in_the_table_is_heard(stream: io.StringIO) -> None:
