@@ -20,6 +20,7 @@ from inference_consumers.engines.port import Engine, EngineInfo, EngineLoad
 from inference_consumers.engines.settings import OpenAISettings, SimulatedSettings, TorchSettings, VllmSettings
 from inference_consumers.fleet.counting import Counting
 from inference_consumers.fleet.deployment import deployment_of
+from inference_consumers.fleet.gpus import Gpus, visible_gpus
 from inference_consumers.fleet.reporter import Reporter
 from inference_consumers.generating.tools import Tools
 from inference_consumers.intake.group_member import GroupTimes
@@ -98,6 +99,7 @@ class InferenceService:
         self._info: EngineInfo | None = None
         self._worker: Worker | None = None
         self._intake: KafkaIntake | None = None
+        self._gpus = Gpus()
 
     @property
     def routes(self) -> Sequence[web.AbstractRouteDef]:
@@ -112,6 +114,7 @@ class InferenceService:
         self._engine = self._made_engine()
         if self._engine is not None:
             self._info = await self._engine.start()
+            self._gpus = visible_gpus()
         for follower in self._followers:
             await _when_kafka_is_there(follower.start)
         self._worker = self._made_worker()
@@ -263,6 +266,7 @@ class InferenceService:
 
     def _set_gauges(self) -> None:
         self._counting.engine(self._load())
+        self._counting.gpus(self._gpus.utilization())
         if self._intake is not None:
             for partition, age_s in self._intake.commit_ages_s().items():
                 self._counting.commit_age(self._intake.group, self._intake.topic, partition, age_s)

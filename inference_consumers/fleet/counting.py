@@ -1,7 +1,7 @@
 """What this worker counts: turns, tokens and times as metrics, and its rate of tokens for the fleet."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from inference_consumers.engines.port import EngineLoad
@@ -32,6 +32,7 @@ class Counting:
         self._tokens = metrics.counter("parley_tokens_total")
         self._slots = metrics.gauge("parley_engine_slots")
         self._kv_usage = metrics.gauge("parley_engine_kv_usage_ratio")
+        self._gpu = metrics.gauge("parley_gpu_utilization_ratio")
         self._verdicts = metrics.counter("parley_safety_verdicts_total")
         self._commit_age = metrics.gauge("parley_commit_age_seconds")
         self._made: deque[tuple[float, int]] = deque()
@@ -75,6 +76,11 @@ class Counting:
         self._slots.labels(self._pool, "waiting").set(load.waiting)
         self._slots.labels(self._pool, "free").set(max(0, load.slots - load.running))
         self._kv_usage.set(load.kv_usage)
+
+    def gpus(self, utilization: Mapping[int, float]) -> None:
+        """How busy each GPU is now, by its number."""
+        for number, ratio in utilization.items():
+            self._gpu.labels(str(number)).set(ratio)
 
     def commit_age(self, group: str, topic: str, partition: int, age_s: float) -> None:
         """How long a partition with unfinished turns has not been committed."""
