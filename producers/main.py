@@ -30,6 +30,7 @@ from producers.ingress.items import Items
 from producers.ingress.models import Models
 from producers.ingress.relaying import Relays
 from producers.ingress.responses import Responses
+from producers.ingress.server import Runner
 from producers.ingress.tickets import Tickets
 from producers.publishing.acceptance import Acceptance
 from producers.publishing.births import Births
@@ -101,7 +102,7 @@ class Gateway:
         )
         self._handed = Handed(acceptance, clock, internal.token)
         metrics.gauge("parley_spare_topics").set_function(lambda: self._births.spares)
-        self._runner = web.AppRunner(
+        self._runner = Runner(
             application(
                 self._public(acceptance, reader, internal, clock),
                 self.readiness,

@@ -12,7 +12,7 @@ from infra.runtime.logs import bound
 from infra.runtime.metrics import Metrics
 from infra.runtime.service import Readiness
 from producers.ingress import callers, errors
-from producers.ingress.callers import ID, TRACEPARENT
+from producers.ingress.callers import BROKEN, ID, TRACEPARENT
 from schemas.errors import ErrorCode, ParleyError, UnknownUrl
 
 _TRACE_BYTES: Final = 24
@@ -113,8 +113,10 @@ def _heading(is_draining: Callable[[], bool]) -> Callable[[web.Request, web.Stre
     async def head(request: web.Request, response: web.StreamResponse) -> None:
         if ID in request:
             response.headers["x-request-id"] = request[ID]
-        if is_draining():
+        if is_draining() or request.get(BROKEN, False):
             response.force_close()
+            # aiohttp has written its own headers by now; a client must not send its next request here.
+            response.headers["Connection"] = "close"
 
     return head
 

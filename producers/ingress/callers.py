@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from producers.admission import credentials, limits, parameters
 from producers.directory.following import Directory
@@ -20,6 +21,8 @@ _MOST_DIGITS: Final = 18  # a number of more is none that we ever gave
 
 ID: Final = web.RequestKey("id", str)
 TRACEPARENT: Final = web.RequestKey("traceparent", str)
+BROKEN: Final = web.RequestKey("broken", bool)
+"""True once the connection is of no more use."""
 
 
 class Callers:
@@ -93,14 +96,20 @@ async def body(request: web.Request) -> parameters.Parameters:
 
 
 async def raw_body(request: web.Request) -> bytes:
-    """The request's bytes, read no further than the limit. Raises TooLarge."""
+    """The request's bytes, read no further than the limit. Raises TooLarge, CallerError."""
     if (request.content_length or 0) > limits.MAX_BODY_BYTES:
         raise limits.body_too_large()
     raw = bytearray()
-    async for chunk in request.content.iter_any():
-        raw += chunk
-        if len(raw) > limits.MAX_BODY_BYTES:
-            raise limits.body_too_large()
+    try:
+        async for chunk in request.content.iter_any():
+            raw += chunk
+            if len(raw) > limits.MAX_BODY_BYTES:
+                raise limits.body_too_large()
+    except (web.RequestPayloadError, HttpProcessingError):
+        # Nobody knows where the next request begins; and the server must not read on to find out.
+        request[BROKEN] = True
+        request.content.feed_eof()
+        raise CallerError("the body can't be read: it isn't what its headers say") from None
     return bytes(raw)
 
 
