@@ -203,6 +203,7 @@ class Gateway:
             secret=internal.token,
             ticket_s=self._settings.ticket_s,
             stream_url=self._settings.stream_url,
+            stream_port=self._settings.stream_port,
             node=self._settings.deliveries[0],
         )
         resources = (

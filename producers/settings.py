@@ -19,7 +19,11 @@ class GatewaySettings:
     )
     stream_url: str | None = field(
         default=None,
-        metadata={"doc": "WebSocket URL that clients are given; none: the host they came to, at the first node's port"},
+        metadata={"doc": "WebSocket URL that clients are given; none: the host they came to, at `stream_port`"},
+    )
+    stream_port: int | None = field(
+        default=None,
+        metadata={"doc": "port of delivery at the host that clients came to; none: the first delivery node's"},
     )
     layout: Literal["dedicated", "lanes", "adaptive"] = field(
         default="adaptive", metadata={"doc": "where new conversations' logs lie: own topics, lanes, or both"}
@@ -62,6 +66,8 @@ class GatewaySettings:
         ]
         if not 0 <= self.port < 65536:  # noqa: PLR2004 - TCP ports
             faults.append(f"port: {self.port} is not a TCP port")
+        if self.stream_port is not None and not 0 < self.stream_port < 65536:  # noqa: PLR2004 - TCP ports
+            faults.append(f"stream_port: {self.stream_port} is not a TCP port")
         if not self.deliveries:
             faults.append("deliveries: must name at least one delivery node")
         if faults:

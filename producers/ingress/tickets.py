@@ -1,5 +1,6 @@
 """`POST /v1/tickets`: what a browser opens its WebSocket with, in place of a key."""
 
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -16,6 +17,8 @@ from schemas.errors import CallerError, Forbidden
 from schemas.identity import Principal, Ticket
 from schemas.ids import ConversationId
 
+# Names, and addresses of either kind: it goes into a header of the chat page.
+_HOSTNAME: Final = re.compile(r"[A-Za-z0-9._:-]{1,255}")
 _ID_BYTES: Final = 16
 _MOST_CONVERSATIONS: Final = 100
 _ASKED_BY: Final = frozenset({"user", "safety_identifier", "conversations", "scopes"})
@@ -26,7 +29,8 @@ class Tickets:
 
     Args:
         secret: shared with delivery.
-        stream_url: given to clients; None = the host they came to, at the port of `node`.
+        stream_url: given to clients; None = the host they came to, at `stream_port`.
+        stream_port: None = the port of `node`.
         node: base URL of a delivery node.
     """
 
@@ -39,6 +43,7 @@ class Tickets:
         secret: str,
         ticket_s: float,
         stream_url: str | None,
+        stream_port: int | None = None,
         node: str,
     ) -> None:
         self._callers = who
@@ -48,6 +53,7 @@ class Tickets:
         self._ticket_s = ticket_s
         self._stream_url = stream_url
         self._node = urlsplit(node)
+        self._port = self._node.port if stream_port is None else stream_port
 
     @property
     def routes(self) -> Sequence[web.RouteDef]:
@@ -75,10 +81,10 @@ class Tickets:
         """Where this caller finds delivery."""
         if self._stream_url is not None:
             return self._stream_url
-        host = urlsplit(f"//{request.host}").hostname or self._node.hostname or ""
+        host = _hostname(request.host) or self._node.hostname or ""
         scheme = "wss" if request.secure else "ws"
         place = f"[{host}]" if ":" in host else host
-        return f"{scheme}://{place}{'' if self._node.port is None else f':{self._node.port}'}/v1/stream"
+        return f"{scheme}://{place}{'' if self._port is None else f':{self._port}'}/v1/stream"
 
     async def _narrowed(self, principal: Principal, parameters: Parameters) -> Principal:
         user = parameters.user()
@@ -107,6 +113,15 @@ class Tickets:
         for conversation in found:
             await self._acceptance.visible(principal, conversation, user)
         return found
+
+
+def _hostname(host: str) -> str | None:
+    """The name in a Host header, without its port; None when it is none."""
+    try:
+        name = urlsplit(f"//{host}").hostname
+    except ValueError:
+        return None
+    return name if name is not None and _HOSTNAME.fullmatch(name) else None
 
 
 def _texts(parameters: Parameters, name: str) -> tuple[str, ...] | None:
