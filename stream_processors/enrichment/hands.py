@@ -5,7 +5,7 @@ Every append that fails for the moment is done again in place, until it is ackno
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar
 
@@ -13,6 +13,7 @@ from infra.runtime.clock import Clock
 from infra.runtime.kafka import Appender, Placed, RangeGone, TopicUnknown
 from infra.runtime.kafka_log import LogReader
 from infra.runtime.kafka_topics import TopicAdmin
+from infra.runtime.logs import bound, trace_id
 from schemas import codec, instants, projection, topics
 from schemas.errors import ContractError, DependencyError, InvariantBroken
 from schemas.fold import TurnFold
@@ -79,6 +80,8 @@ class _Append:
     topic: str
     record: Record
     partition: int | None = None
+    trace: str | None = None
+    """The turn's `traceparent`."""
 
 
 class Hands:
@@ -139,18 +142,23 @@ class Hands:
 
     async def _logged(self, here: Scene, partition: int, effect: Effect) -> _Append | None:
         record: Record
+        request: Request | None = None
         match effect:
             case AppendAccepted(turn):
-                record = composing.accepted(here, turn, await self._request(partition, turn))
+                request = await self._request(partition, turn)
+                record = composing.accepted(here, turn, request)
             case EndTurn(turn):
-                record = composing.ended(here, turn, await self._request(partition, turn))
-            case AppendQueued():
+                request = await self._request(partition, turn)
+                record = composing.ended(here, turn, request)
+            case AppendQueued(turn):
+                request = await self._request(partition, turn)
                 record = composing.queued(here, effect)
             case AppendReset():
                 record = composing.reset_logged(here, effect)
             case _:
                 return None
-        return _Append(here.log.topic, record, here.log.partition)
+        trace = None if request is None else request.request.traceparent
+        return _Append(here.log.topic, record, here.log.partition, trace)
 
     async def _other(self, here: Scene, decided: Decided, effect: Effect) -> list[_Append]:
         match effect:
@@ -179,7 +187,10 @@ class Hands:
         """Enqueue in order, gather the acks; after a failure all again, in order."""
 
         async def once() -> list[Placed]:
-            sent = [await self._appender.send(each.topic, each.record, partition=each.partition) for each in appends]
+            sent = [
+                await self._appender.send(each.topic, each.record, partition=each.partition, trace=each.trace)
+                for each in appends
+            ]
             return [await acked for acked in sent]
 
         async def with_topic() -> list[Placed]:
@@ -191,7 +202,8 @@ class Hands:
                     await self._admin.create([topics.own_topic(here.conversation)])
                 raise
 
-        return await self._persist(with_topic, f"append to {appends[0].topic}")
+        with bound(turn=_only(each.record.turn for each in appends), trace_id=_only(map(_trace_of, appends))):
+            return await self._persist(with_topic, f"append to {appends[0].topic}")
 
     async def _read_back(self, here: Scene, partition: int, turn: OpenTurn) -> EndLost | None:
         """Fold the log as any reader would: the end that is taken is projected; without one the turn runs elsewhere."""
@@ -200,13 +212,15 @@ class Hands:
         async def folded() -> tuple[TurnFold, int]:
             return await self._folded(here, turn, request)
 
-        fold, highest = await self._persist(folded, f"read {here.log.topic} back")
+        trace = request.request.traceparent
+        with bound(turn=turn.turn, trace_id=trace_id(trace)):
+            fold, highest = await self._persist(folded, f"read {here.log.topic} back")
         if fold.ended is None:
             return EndLost(turn=turn.turn, dispatch=highest)
         usage = projection.usage(fold)
-        out = [_Append(topics.TURNS, projection.completed(fold, here.log))]
+        out = [_Append(topics.TURNS, projection.completed(fold, here.log), trace=trace)]
         if usage is not None:
-            out.append(_Append(topics.USAGE, usage))
+            out.append(_Append(topics.USAGE, usage, trace=trace))
         await self._append_all(out, here)
         return None
 
@@ -246,6 +260,16 @@ class Hands:
                 log.warning("%s: %s; trying again", what, error)
                 await asyncio.sleep(backoff_s)
             backoff_s = min(2 * backoff_s, _MAX_BACKOFF_S)
+
+
+def _trace_of(append: _Append) -> str | None:
+    return trace_id(append.trace or getattr(append.record, "traceparent", None))
+
+
+def _only(texts: Iterable[str | None]) -> str | None:
+    """The one that all of them name; None where they differ."""
+    known = set(texts)
+    return known.pop() if len(known) == 1 else None
 
 
 def _of(decided: Decided) -> State:

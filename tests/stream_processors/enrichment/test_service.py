@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from schemas import codec, topics
 from schemas.errors import ErrorCode
@@ -15,6 +16,7 @@ from schemas.records import (
     ConversationReset,
     DeadLettered,
     TurnAccepted,
+    TurnAllowed,
     TurnCompleted,
     TurnDispatched,
     TurnEnded,
@@ -111,6 +113,54 @@ async def test_refused_turns_cost_nothing(standing: World) -> None:
     assert ended.interventions == (verdict,)
     assert not world.seen[f"inference.{POOL}"].of(TurnDispatched, one.turn)
     assert _prompts(world, after.turn or "") == [("system", "Be brief."), ("user", "better")]
+
+
+async def test_a_turn_s_trace_goes_along(standing: World) -> None:
+    """What the gate writes of a turn bears the request's traceparent: in the log, to the worker, at the end."""
+    conversation = new_conversation()
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    one = allowed(conversation, "go", traceparent=trace)
+    await standing.ask(one)
+    await standing.completed(one.turn)
+    two = allowed(conversation, "no", new=False, traceparent=trace)
+    verdict = Verdict(stage=Stage.INPUT, action=Action.REFUSE)
+    values = {name: getattr(two, name) for name in ("id", "at", "tenant", "conversation", "turn", "request")}
+    await standing.ask(TurnRefused(**values, verdict=verdict))
+    await standing.completed(two.turn)
+    found = await _headers(standing, topics.TURNS, topics.LANES, f"inference.{POOL}")
+    ours = [named for named in found if named["ce_source"] == b"/parley/enrichment"]
+    assert {named["ce_type"].decode() for named in ours} >= {
+        "parley.turn.accepted", "parley.TurnDispatched", "parley.turn.ended", "parley.TurnCompleted",
+    }  # fmt: skip
+    assert {named.get("traceparent") for named in ours if named["ce_subject"] in _subjects(one, two)} == {
+        trace.encode()
+    }
+
+
+def _subjects(*asked: TurnAllowed) -> set[bytes]:
+    return {(each.turn or "").encode() for each in asked}
+
+
+async def _headers(world: World, *names: str) -> list[dict[str, bytes]]:
+    """The headers of every record on these topics, as a foreign reader sees them."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=world.kafka.bootstrap, auto_offset_reset="earliest")
+    await consumer.start()
+    found: list[dict[str, bytes]] = []
+    try:
+        places = [
+            TopicPartition(world.kafka.named(name), partition)
+            for name in names
+            for partition in await world.appender.partitions(name)
+        ]
+        consumer.assign(places)
+        await consumer.seek_to_beginning(*places)
+        ends = await consumer.end_offsets(places)
+        while any([await consumer.position(place) < ends[place] for place in places]):
+            for records in (await consumer.getmany(timeout_ms=500)).values():
+                found += [dict(record.headers) for record in records]
+    finally:
+        await consumer.stop()
+    return found
 
 
 async def test_stops_reach_waiting_and_unknown_turns(standing: World) -> None:
