@@ -13,7 +13,7 @@ import pytest
 
 from infra.cli.main import COMMANDS
 from infra.cli.sections import SECTIONS, TABLES
-from infra.runtime.settings import SettingRow, describe
+from infra.runtime.settings import NOT_SETTINGS, SettingRow, describe
 from tests.house.settings_page import page, reads, sections
 from tests.house.tree import ROOT
 
@@ -143,6 +143,30 @@ def _words(line: str) -> list[str]:
     while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
         words = words[1:]
     return words
+
+
+def test_settings_that_documents_name_exist() -> None:
+    """`[section] key` in a document's text is a setting, and so is every `PARLEY_SECTION_KEY` in it."""
+    rows = [
+        row
+        for (section, is_table), kind in sections().items()
+        for row in describe(kind, f"{section}.NAME" if is_table else section)
+    ]
+    known = {("section", "key"), *((row.section, row.key) for row in rows)}
+    variables = {row.variable for row in rows} | {f"{row.variable}_FILE" for row in rows if row.secret}
+    unknown = []
+    for path in DOCUMENTS:
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        place = path.relative_to(ROOT)
+        named = re.findall(r"`\[([a-z_]+)\] ([a-z_]+)\b", text)
+        unknown += [f"{place}: [{section}] {key}" for section, key in named if (section, key) not in known]
+        told = re.findall(r"\bPARLEY_[A-Z_]+[A-Z]\b", text)
+        unknown += [
+            f"{place}: {name}"
+            for name in told
+            if name not in variables and not name.startswith((*NOT_SETTINGS, "PARLEY_SECTION"))
+        ]
+    assert not unknown, "\n".join(unknown)
 
 
 def test_documents_point_to_what_exists() -> None:
