@@ -54,6 +54,10 @@ async def test_odd_requests_are_the_callers_fault(gateway: Running, http: Client
     ):
         raw = {name: text.encode("utf-8", "surrogateescape").decode("latin-1") for name, text in headers.items()}
         assert await _raw_told(gateway, raw) == expected
+    for query in (b"user=\xe9", b"after=\xe9", b"order=\xe9", b"limit=\xe9", b"user=%e9"):
+        line = b"GET /v1/conversations?%s HTTP/1.1\r\nHost: x\r\n" % query
+        status = await _status(gateway, line + b"Authorization: Bearer " + gateway.key.encode() + b"\r\n\r\n")
+        assert status < 500, query
     for name in ("tool_choice", "response_format", "n"):
         body = {"messages": [{"role": "user", "content": "x"}], name: _deep(300)}
         async with http.post("/v1/chat/completions", json=body) as answer:
@@ -83,3 +87,11 @@ async def raw_told(gateway: Running, request: bytes) -> tuple[int, str, str | No
     assert set(error) == {"message", "type", "param", "code"}
     assert "x-request-id: req_" in head
     return int(head.split(" ")[1]), error["code"], error["param"]
+
+
+async def _status(gateway: Running, request: bytes) -> int:
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.gateway.port)
+    writer.write(request)
+    line = await reader.readline()
+    writer.close()
+    return int(line.split()[1])
