@@ -15,6 +15,7 @@ def end(draft: Draft, turn: OpenTurn, reason: Reason, failure: Failure | None = 
     ending = draft.put(
         turn,
         status=Status.ENDING,
+        place=_place(draft, turn),
         reason=reason,
         code=None if failure is None else failure.code,
         message=None if failure is None else failure.message,
@@ -22,6 +23,16 @@ def end(draft: Draft, turn: OpenTurn, reason: Reason, failure: Failure | None = 
     )
     draft.drop_note(turn.turn)
     draft.say(EndTurn(ending))
+
+
+def _place(draft: Draft, turn: OpenTurn) -> int | None:
+    """Where the turn's row begins: it may end before turns that were accepted earlier, so before those as well."""
+    places = [turn.place]
+    for other in draft.turns.values():
+        if other.order < turn.order and other.n and other.status is not Status.PARKED:
+            places.append(other.place)
+    known = [place for place in places if place is not None]
+    return min(known) if len(known) == len(places) else None
 
 
 def fail(draft: Draft, turn: OpenTurn, code: ErrorCode, message: str) -> None:

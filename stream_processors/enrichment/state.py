@@ -45,7 +45,8 @@ class OpenTurn:
         order: offset of its cause in `chat.moderated`.
         n: its place in the conversation; 0 for a turn that ended before its place could be known.
         parent: the turn it follows, None = first; LATEST only while parked.
-        place: offset in the log that lies before every `turn.accepted` of it; None = see TurnDispatched.
+        place: offset in the log that lies before every `turn.accepted` of it, and of all that are open when it ends;
+            None = see TurnDispatched.
         tokens: of its prompt once planned.
         sent_ms: when it was last dispatched, or its end last appended.
         reason: how it ends: the gate's own end, or what `closing` is to write.

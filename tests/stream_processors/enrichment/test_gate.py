@@ -174,6 +174,24 @@ def test_the_next_goes_out_only_when_completed_is_read() -> None:
     assert [(turn.n, turn.place) for turn in third.state.turns] == [(2, None), (3, 9)]
 
 
+def test_a_turn_that_ends_early_begins_before_those_that_still_run() -> None:
+    """Each end that overtakes an earlier turn has a place before that turn was accepted; one in order keeps its own."""
+    second = run(allowed(), completed(T1), allowed(T2, 1)).state  # T2 runs, accepted behind 9
+    rejected = run(allowed(T3, 2, on_busy=OnBusy.REJECT), completed(T3, 3, 1, log_end=40), state=second)
+    third, fourth = turn_id(4), turn_id(5)
+    waiting = run(allowed(third, 3), state=rejected.state)
+    assert waiting.state is not None
+    assert [(turn.turn, turn.place) for turn in waiting.state.turns] == [(T2, 9), (third, 40)]
+    ends = (
+        run(StopAsked(turn=third), state=waiting.state),
+        run(Ticked(), state=waiting.state, at=facts(NOW + 60_000)),
+        run(refused(fourth, 4), state=waiting.state),
+        run(allowed(fourth, 4, on_busy=OnBusy.REJECT), state=waiting.state),
+    )
+    for outcome in ends:
+        assert [effect.turn.place for effect in outcome.effects if isinstance(effect, EndTurn)] == [9]
+
+
 def test_busy_conversations_reject_interrupt_and_bound() -> None:
     """Reject ends as busy, interrupt stops the active turn, and too many waiting ones end as busy."""
     one = run(allowed())
