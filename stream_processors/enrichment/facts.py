@@ -51,10 +51,10 @@ class Limits:
         note_ms: 12 h: the longest deadline: until then a turn may come whose stop came first.
         reload_ms: after which an unanswered load is asked for again.
         queued_ms: shortest time between two `turn.queued` of one turn.
-        remembered: most ended turns that one state holds: with `waiting` it keeps the state below 4 KB.
+        remembered: most ended turns that one state holds: it keeps the state of an idle conversation below 4 KB.
     """
 
-    waiting: int = 6
+    waiting: int = 64
     grace_ms: int = 30_000
     remember_ms: int = 3_600_000
     note_ms: int = 12 * 3_600_000

@@ -13,8 +13,8 @@ class EnrichmentSettings:
         metadata={"doc": "where the gate's tables lie; one directory a process, rebuilt from Kafka when it is lost"},
     )
     max_waiting: int = field(
-        # 6: a turn's state is 300 bytes or less, the whole of a conversation stays below 4 KB.
-        default=6,
+        # 64: more than any client sends side by side. 300 bytes each: a full conversation's state is some 20 KB.
+        default=64,
         metadata={"doc": "turns that may wait in one conversation; one more ends as failed, conversation_busy"},
     )
     answer_tokens: int = field(

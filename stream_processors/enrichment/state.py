@@ -1,4 +1,5 @@
-"""What the gate knows of one conversation: frozen values, small enough for a table (at most 4 KB; never a text).
+"""What the gate knows of one conversation: frozen values, small enough for a table: at most 4 KB for an idle
+conversation and 300 bytes for each open turn, never a text.
 
 A turn's own words stay where they are, in `chat.moderated` at the offset `order`; ended turns go to the context table.
 """

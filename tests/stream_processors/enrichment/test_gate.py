@@ -209,6 +209,13 @@ def test_busy_conversations_reject_interrupt_and_bound() -> None:
     assert full.state.turns[2].status is Status.ENDING
 
 
+def test_a_burst_of_turns_waits() -> None:
+    """With the default bounds twenty turns sent at once all enter: one is dispatched, the others wait."""
+    burst = run(*(allowed(turn_id(number + 1), number) for number in range(20)))
+    assert burst.state is not None
+    assert [turn.status for turn in burst.state.turns] == [Status.ACTIVE] + 19 * [Status.WAITING]
+
+
 def test_plans_decide_how_a_turn_goes_out() -> None:
     """One that can't fit ends as failed; one whose parent isn't known is loaded once, then fails."""
     unfit = run(allowed(), at=facts(plan=Unfit(Failure(ErrorCode.CONTEXT_TOO_LARGE, "big", retriable=False))))
