@@ -15,7 +15,7 @@ from delivery.protocol.dialogue import Bounds, Dialogue
 from delivery.protocol.events import LogEvent
 from delivery.protocol.positions import Seal
 from delivery.relay.http_relay import HttpRelay
-from delivery.settings import DeliverySettings, InternalSettings
+from delivery.settings import DeliverySettings
 from delivery.streams import Streams
 from delivery.tailer.kafka_tail import KafkaTail
 from delivery.tailer.settings import TailTuning
@@ -23,6 +23,7 @@ from delivery.transport.connection import Limits
 from delivery.transport.server import StreamServer
 from infra.runtime.cassandra import CassandraSettings, Store
 from infra.runtime.clock import SYSTEM
+from infra.runtime.internal_settings import InternalSettings
 from infra.runtime.kafka_follow import Follower
 from infra.runtime.kafka_log import LogReader
 from infra.runtime.kafka_settings import KafkaSettings

@@ -80,17 +80,3 @@ class DeliverySettings:
             faults.append("gateways: must name at least one gateway's internal port")
         if faults:
             raise ValueError("\n".join(faults))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InternalSettings:
-    """The `[internal]` section: what services of one installation share."""
-
-    token: str = field(
-        metadata={"doc": "secret by which gateway and delivery know each other, and that signs tickets", "secret": True}
-    )
-
-    def __post_init__(self) -> None:
-        """Refuse a secret that can be guessed."""
-        if len(self.token) < 16:  # noqa: PLR2004 - 64 bits even as hex
-            raise ValueError("token: must have at least 16 characters")

@@ -11,6 +11,7 @@ from aiohttp import web
 from infra.runtime.cassandra import Store
 from infra.runtime.cassandra_settings import CassandraSettings
 from infra.runtime.clock import SYSTEM, Clock
+from infra.runtime.internal_settings import InternalSettings
 from infra.runtime.kafka import Appender
 from infra.runtime.kafka_log import LogReader
 from infra.runtime.kafka_settings import KafkaSettings
@@ -38,7 +39,7 @@ from producers.publishing.kafka_outgoing import KafkaOutgoingLog, KafkaOwnTopics
 from producers.publishing.layouts import Layout
 from producers.relay.delivery_client import DeliveryClient
 from producers.relay.turn_reader import TurnReader
-from producers.settings import GatewaySettings, InternalSettings
+from producers.settings import GatewaySettings
 from schemas.errors import DependencyError
 
 ROLE: Final = "gateway"

@@ -13,7 +13,7 @@ SECTIONS: Final[Mapping[str, tuple[str, str]]] = {
     "enrichment": ("stream_processors.enrichment.settings", "EnrichmentSettings"),
     "gateway": ("producers.settings", "GatewaySettings"),
     "inference": ("inference_consumers.settings", "InferenceSettings"),
-    "internal": ("delivery.settings", "InternalSettings"),
+    "internal": ("infra.runtime.internal_settings", "InternalSettings"),
     "kafka": ("infra.runtime.kafka", "KafkaSettings"),
     "local": ("infra.local.settings", "LocalSettings"),
     "log": ("infra.runtime.logs", "LogSettings"),

@@ -17,8 +17,9 @@ from websockets.typing import Subprotocol
 
 from delivery.main import build
 from delivery.node import Node
-from delivery.settings import DeliverySettings, InternalSettings
+from delivery.settings import DeliverySettings
 from infra.runtime.cassandra import CassandraSettings, Store
+from infra.runtime.internal_settings import InternalSettings
 from infra.runtime.kafka import Appender, Placed
 from infra.runtime.kafka_settings import KafkaSettings
 from infra.runtime.kafka_topics import TopicAdmin

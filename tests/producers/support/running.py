@@ -10,13 +10,14 @@ from infra.migrations.runner import migrate
 from infra.runtime.cassandra import Store
 from infra.runtime.cassandra_settings import CassandraSettings
 from infra.runtime.clock import SYSTEM
+from infra.runtime.internal_settings import InternalSettings
 from infra.runtime.kafka import Appender
 from infra.runtime.kafka_settings import KafkaSettings
 from infra.runtime.kafka_topics import TopicAdmin
 from infra.runtime.metrics import Metrics
 from infra.runtime.turn_store import TurnStore
 from producers.main import Gateway
-from producers.settings import GatewaySettings, InternalSettings
+from producers.settings import GatewaySettings
 from schemas import identity, instants, topics
 from schemas.records import DeploymentSet, KeyChanged
 from tests.producers.support.records import MODEL
