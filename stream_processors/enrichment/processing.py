@@ -8,7 +8,7 @@ import asyncio
 import base64
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -277,14 +277,15 @@ class Gate:
     ) -> Decided | None:
         before = self._read_state(partition, conversation)
         ended = self._entry(partition, before, record) if isinstance(record, TurnCompleted) else None
-        outcome = reduce(conversation, before, given, self._facts(partition, ended))
+        brought = [] if ended is None else [ended]
+        if isinstance(record, ContextLoaded):
+            brought = [ContextEntry(turn=turn) for turn in record.turns]
+        outcome = reduce(conversation, before, given, self._facts(partition, brought))
         written: list[asyncio.Future[None]] = []
         for effect in outcome.effects:
             match effect:
-                case KeepContext():
-                    written += self._keep(partition, [] if ended is None else [ended])
-                case KeepLoaded() if isinstance(record, ContextLoaded):
-                    written += self._keep(partition, [ContextEntry(turn=turn) for turn in record.turns])
+                case KeepContext() | KeepLoaded():
+                    written += self._keep(partition, brought)
                 case AppendAccepted(turn):
                     self._said.add(turn.turn)
                 case ForgetContext():
@@ -338,13 +339,14 @@ class Gate:
             due_ms=due_ms,
         )
 
-    def _facts(self, partition: int, ended: ContextEntry | None) -> Facts:
+    def _facts(self, partition: int, brought: Sequence[ContextEntry]) -> Facts:
+        """The moment; `brought`: what the input itself adds to the context, kept only behind the reduction."""
         now_ms = self._clock.wall_ms()
         fleet = self._fleet.at(now_ms)
 
         def plan(turn: OpenTurn) -> Plan:
             request = self._requests.at_hand(partition, turn.order)
-            planned, prompt = self._planner(partition, request.tenant, ended).plan(turn, request.request)
+            planned, prompt = self._planner(partition, request.tenant, brought).plan(turn, request.request)
             if prompt is not None:
                 self._prompts[turn.turn] = prompt
             return planned
@@ -360,9 +362,11 @@ class Gate:
             limits=self._limits,
         )
 
-    def _planner(self, partition: int, tenant: str | None, ended: ContextEntry | None = None) -> Planner:
+    def _planner(self, partition: int, tenant: str | None, brought: Sequence[ContextEntry] = ()) -> Planner:
+        overlay = {entry.turn.turn: entry for entry in brought}
+
         def look_up(turn: TurnId) -> ContextEntry | None:
-            return ended if ended is not None and ended.turn.turn == turn else self._look_up(partition, turn)
+            return overlay.get(turn) or self._look_up(partition, turn)
 
         return Planner(
             fleet=self._fleet.at(self._clock.wall_ms()),

@@ -1,7 +1,7 @@
-"""What the gate knows of one conversation: frozen values, small enough for a table: at most 4 KB for an idle
-conversation and 300 bytes for each open turn, never a text.
+"""What the gate knows of one conversation: frozen values, small enough for a table, never a text.
 
-A turn's own words stay where they are, in `chat.moderated` at the offset `order`; ended turns go to the context table.
+At most 4 KB for an idle conversation, and 300 bytes more for each open turn. A turn's own words stay where they are,
+in `chat.moderated` at the offset `order`; ended turns go to the context table.
 """
 
 from dataclasses import dataclass
