@@ -36,6 +36,7 @@ def options_of(arguments: argparse.Namespace, source: SettingsSource, say: Calla
         port=port,
         stream_host=arguments.host or delivery.host,
         stream_port=arguments.stream_port or delivery.port or free_port(FIRST_PORT, frozenset({port})),
+        told_stream_port=gateway.stream_port,
         service_host=source.read(ServiceSettings, "service").host,
         engine=resolve_engine(engine, say),
         workers=arguments.workers,

@@ -17,6 +17,7 @@ class Options:
 
     Args:
         host, port: of the page and the API. stream_host, stream_port: of the WebSocket.
+        told_stream_port: where clients find the WebSocket, on the host that they came to; None: at `stream_port`.
         service_host: where services listen for health, metrics and each other.
         engine: what the workers run; resolved, never `auto`.
         workers: of the default pool. gateways, delivery: how many share each public port.
@@ -27,6 +28,7 @@ class Options:
     port: int = 8080
     stream_host: str = LOOPBACK
     stream_port: int = 8081
+    told_stream_port: int | None = None
     service_host: str = LOOPBACK
     engine: str = "simulated"
     workers: int = 1
@@ -109,6 +111,7 @@ def plan(
             "PARLEY_GATEWAY_HOST": options.host,
             "PARLEY_GATEWAY_PORT": str(options.port),
             "PARLEY_GATEWAY_DELIVERIES": f"http://{reached(options.stream_host)}:{options.stream_port}",
+            "PARLEY_GATEWAY_STREAM_PORT": str(options.told_stream_port or options.stream_port),
             **({"PARLEY_GATEWAY_LAYOUT": options.layout} if options.layout is not None else {}),
         },
         "delivery": {

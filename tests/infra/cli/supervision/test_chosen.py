@@ -15,6 +15,7 @@ FILE = """
 [gateway]
 host = "127.0.0.3"
 port = 9001
+stream_port = 443
 [delivery]
 host = "127.0.0.4"
 port = 9002
@@ -45,6 +46,7 @@ def test_without_a_flag_the_settings_decide(file: Path) -> None:
     assert (options.host, options.port) == ("127.0.0.3", 9003)
     assert (options.stream_host, options.stream_port) == ("127.0.0.4", 9002)
     assert (options.engine, options.service_host) == ("simulated", "127.0.0.5")
+    assert options.told_stream_port == 443
 
 
 def test_a_flag_wins(file: Path) -> None:

@@ -45,6 +45,18 @@ def test_a_wildcard_host_is_shown_as_this_machine() -> None:
     assert Options(stream_host="10.0.0.5", stream_port=1).stream_url == "ws://10.0.0.5:1/v1/stream"
 
 
+def test_clients_find_the_stream_on_the_host_that_they_came_to() -> None:
+    """The gateway is told the stream's port and no address; a port that the settings name, such as a proxy's, stays."""
+    for told, port in ((None, "9002"), (443, "443")):
+        options = Options(host="0.0.0.0", stream_host="0.0.0.0", stream_port=9002, told_stream_port=told)  # noqa: S104
+        ports = {name: 21_000 + i for i, (name, _) in enumerate(names(options))}
+        services = {each.name: each for each in plan(options, ports, {}, Path("/d"))}
+        environment = services["gateway-1"].environment
+        assert environment["PARLEY_GATEWAY_STREAM_PORT"] == port
+        assert "PARLEY_GATEWAY_STREAM_URL" not in environment
+        assert environment["PARLEY_GATEWAY_DELIVERIES"] == "http://127.0.0.1:9002"
+
+
 def test_a_service_is_asked_where_it_listens() -> None:
     """Health, metrics and calls between services go to `[service] host`, and a wildcard is asked on this machine."""
     for host, reached in (("127.0.0.2", "127.0.0.2"), ("0.0.0.0", "127.0.0.1"), ("::1", "[::1]")):  # noqa: S104
