@@ -87,7 +87,7 @@ def test_a_command_loads_only_itself() -> None:
 
 def test_the_parser_can_be_filled_in_whole() -> None:
     """For the documentation: every subcommand with all its arguments."""
-    assert parser().parse_args(["up"]).stream_port == 8081
+    assert parser().parse_args(["up"]).gateways == 1
 
 
 def test_a_place_that_can_not_be_written_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
