@@ -6,11 +6,13 @@ Every service appends through `Appender`; nothing else in the tree makes a produ
 import asyncio
 import time
 import weakref
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
 from aiokafka import errors as kafka_errors
+from aiokafka.structs import TopicPartition
 
 from infra.runtime.kafka_client import LeanClient, RangeGone, RecordTooLarge, TopicUnknown, ours, translated
 from infra.runtime.kafka_settings import KafkaSettings
@@ -25,6 +27,8 @@ _MAX_REQUEST_BYTES: Final = 1_048_576
 # One batch a partition on its way at a time; what gathers meanwhile travels as the next.
 _MAX_BATCH_BYTES: Final = 262_144
 _BACKOFF_S: Final = 0.1
+# A spoiled producer's other partitions may bring home what was enqueued: some ms, when their brokers are there.
+_FAREWELL_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +52,12 @@ class Appender:
         self._settings = settings
         self._role = role
         self._producer: AIOKafkaProducer | None = None
+        # A batch that failed leaves a gap in its partition's sequence numbers: the broker takes none that come behind.
+        self._spoiled: AIOKafkaProducer | None = None
         self._starting = asyncio.Lock()
-        self._turnstiles: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
+        self._turnstiles: weakref.WeakValueDictionary[tuple[str, int | None], asyncio.Lock] = (
+            weakref.WeakValueDictionary()
+        )
         self._is_stopped = False
 
     async def start(self) -> None:
@@ -62,7 +70,7 @@ class Appender:
         self._is_stopped = True
         producer, self._producer = self._producer, None
         if producer is not None:
-            await _stopped(producer)
+            await _retired(producer, within_s=self._settings.request_timeout_s)
 
     async def send(
         self,
@@ -143,21 +151,28 @@ class Appender:
         headers: tuple[tuple[str, bytes], ...],
     ) -> "asyncio.Future[Placed]":
         name = self._settings.named(topic)
-        turnstile = self._turnstiles.setdefault(topic, asyncio.Lock())
-        # A full batch makes a sender wait, and another task could slip in before it: the lock keeps the order of calls.
-        async with turnstile:
+        # A full batch makes a sender wait, and another task could slip in before it: the locks keep the order of calls.
+        # Nothing is awaited between the topic's and the partition's, so that the order of the first is the second's.
+        async with self._turnstile(topic, None):
+            number = await self._partition_of(name, key, partition)
+        async with self._turnstile(topic, number):
             producer = await self._live()
             with translated(f"append to {topic}"):
-                acked = await producer.send(name, value, key=key, partition=partition, headers=list(headers))
+                acked = await producer.send(name, value, key=key, partition=number, headers=list(headers))
+            if producer is self._spoiled:
+                # It failed while this one waited for room: what comes behind the gap must not land either.
+                _fail_unsent(producer, TopicPartition(name, number))
         placed: asyncio.Future[Placed] = asyncio.get_running_loop().create_future()
 
         def settle(done: "asyncio.Future[Any]") -> None:
+            error = None if done.cancelled() else done.exception()
+            if error is not None:
+                self._spoil(producer, TopicPartition(name, number))
             if placed.done():
                 return
             if done.cancelled():
                 placed.cancel()
                 return
-            error = done.exception()
             if error is None:
                 metadata = done.result()
                 placed.set_result(Placed(topic, metadata.partition, metadata.offset))
@@ -169,19 +184,38 @@ class Appender:
         acked.add_done_callback(settle)
         return placed
 
+    def _turnstile(self, topic: str, partition: int | None) -> asyncio.Lock:
+        return self._turnstiles.setdefault((topic, partition), asyncio.Lock())
+
+    async def _partition_of(self, name: str, key: bytes, partition: int | None) -> int:
+        """The partition that is named, or Kafka's own for the key, once the topic is known."""
+        producer = await self._live()
+        with translated(f"append to {name.removeprefix(self._settings.topic_prefix)}"):
+            await producer.client.partitions(name)
+        return int(producer._partition(name, partition, key, None, key, None))  # noqa: SLF001 - its hash of the key
+
+    def _spoil(self, producer: AIOKafkaProducer, partition: TopicPartition) -> None:
+        """An append failed: nothing that was enqueued behind it may land, and no more goes out by this producer."""
+        if producer is self._producer:
+            self._spoiled = producer
+        _fail_unsent(producer, partition)
+
     async def _live(self) -> AIOKafkaProducer:
-        """The producer; a new one when the last has died of an outcome that its sequence numbers can't survive."""
-        if self._producer is not None and not _is_dead(self._producer):
+        """The producer; a new one when the last was spoiled by an outcome that its sequence numbers can't survive."""
+        if self._producer is not None and not self._is_lost(self._producer):
             return self._producer
         async with self._starting:
             if self._is_stopped:
                 raise KafkaUnavailable(f"the {self._role}'s appender has stopped")
-            if self._producer is not None and _is_dead(self._producer):
-                dead, self._producer = self._producer, None
-                await _stopped(dead)
+            if self._producer is not None and self._is_lost(self._producer):
+                await _retired(self._producer, within_s=_FAREWELL_S)
+                self._producer, self._spoiled = None, None
             if self._producer is None:
                 self._producer = await self._connected()
             return self._producer
+
+    def _is_lost(self, producer: AIOKafkaProducer) -> bool:
+        return producer is self._spoiled or _is_dead(producer)
 
     async def _connected(self) -> AIOKafkaProducer:
         """A started producer; tried again while no broker answers, for as long as a request may take."""
@@ -232,6 +266,35 @@ def _lean(producer: AIOKafkaProducer, options: dict[str, Any]) -> None:
 def _is_dead(producer: AIOKafkaProducer) -> bool:
     task = producer._sender.sender_task  # noqa: SLF001 - nothing public tells
     return task is None or task.done() or producer._closed  # noqa: SLF001
+
+
+def _fail_unsent(producer: AIOKafkaProducer, partition: TopicPartition | None = None) -> None:
+    """Fail what is enqueued for the partition, or for all of them, and not on its way."""
+    accumulator = producer._message_accumulator  # noqa: SLF001 - aiokafka itself gives up none of an idempotent producer
+    waiting = accumulator._batches  # noqa: SLF001
+    for number in [partition] if partition is not None else list(waiting):
+        for batch in waiting.pop(number, ()):
+            if batch.retry_count:
+                # It was on its way once; aiokafka takes it off this list when it is decided, there or not.
+                accumulator._pending_batches.add(batch)  # noqa: SLF001
+            batch.failure(kafka_errors.KafkaError("an append before it on its partition failed"))
+            batch._drain_waiter.exception()  # noqa: SLF001 - nobody may wait for it
+
+
+async def _retired(producer: AIOKafkaProducer, *, within_s: float) -> None:
+    """Stop it when what is on its way has come home; what hasn't by then fails, its outcome unknown.
+
+    A successor may append only behind this, or the two would overtake one another.
+    """
+    if not _is_dead(producer):
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await producer._message_accumulator.close()  # noqa: SLF001 - `stop` might wait for a broker for ever
+    _fail_unsent(producer)
+    # Ends when each request under way is answered or timed out; what wants to be sent again then isn't.
+    await producer._sender.close()  # noqa: SLF001
+    _fail_unsent(producer)
+    await _stopped(producer)
 
 
 async def _stopped(producer: AIOKafkaProducer) -> None:

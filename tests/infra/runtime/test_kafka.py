@@ -132,6 +132,64 @@ async def test_a_dead_producer_is_replaced(appender: Appender, reader: LogReader
     assert appender._producer is not producer
 
 
+class _Narrow(topics.Topic):
+    """A topic whose broker takes 100 000 bytes at once: what is larger fails for good, behind its sequence number."""
+
+    @property
+    def config(self) -> dict[str, str]:
+        return {"max.message.bytes": "100000"}
+
+
+@pytest.fixture
+async def narrow(admin: TopicAdmin) -> str:
+    """The name of a narrow topic."""
+    wide = topics.TOPICS[topics.CONTROL]
+    await admin.create([_Narrow(name=wide.name, key=wide.key, count=wide.count, retention_ms=None)])
+    return wide.name
+
+
+async def test_a_failed_append_stops_no_later_one(appender: Appender, narrow: str) -> None:
+    """The gap that a failed append leaves in a partition's sequence numbers is no later one's fault."""
+    await appender.append(narrow, stop_requested(), partition=0)
+    other = await appender.send(narrow, stop_requested(), partition=1)
+    with pytest.raises(RecordTooLarge):
+        await appender.append(narrow, replace(stop_requested(), tenant="x" * 150_000), partition=0)
+    assert (await appender.append(narrow, stop_requested(), partition=0)).offset == 1
+    assert (await appender.append(narrow, stop_requested(), partition=0)).offset == 2
+    assert (await other).offset == 0
+
+
+async def test_what_was_enqueued_behind_a_failed_append_fails_too(
+    appender: Appender, narrow: str, reader: LogReader
+) -> None:
+    """Nothing lands behind a gap, or who tries the failed one again would turn the order round."""
+    await appender.append(narrow, stop_requested(0), partition=0)
+    too_large = replace(stop_requested(1), tenant="x" * 250_000)
+    behind = [replace(stop_requested(number), tenant="x" * 40_000) for number in range(2, 6)]
+    sent = await asyncio.gather(
+        *(appender.append(narrow, each, partition=0) for each in (too_large, *behind)), return_exceptions=True
+    )
+    assert isinstance(sent[0], RecordTooLarge)
+    # Those that still waited for room may go out by the next producer, in their order.
+    landed = [number for number, each in enumerate(sent) if not isinstance(each, BaseException)]
+    assert all(isinstance(each, KafkaUnavailable) for number, each in enumerate(sent[1:], 1) if number not in landed)
+    assert landed == list(range(len(sent) - len(landed), len(sent)))
+    assert 1 not in landed
+    entries = await reader.read_all(narrow, 0, 0)
+    assert [codec.decode(each.value or b"").id for each in entries] == ["0", *(str(number + 1) for number in landed)]
+
+
+async def test_a_full_partition_keeps_no_other_waiting(appender: Appender, reader: LogReader) -> None:
+    """Order is kept within a partition; who waits for room there stands before nobody else."""
+    big = replace(stop_requested(), tenant="x" * 200_000)
+    crowd = [asyncio.create_task(appender.append(TOPIC, big, partition=0)) for _ in range(40)]
+    await asyncio.sleep(0)
+    await appender.append(TOPIC, stop_requested(), partition=1)
+    assert not all(each.done() for each in crowd)
+    await asyncio.gather(*crowd)
+    assert await reader.bounds(TOPIC, 0) == (0, 40)
+
+
 async def test_no_broker_is_one_error_of_ours() -> None:
     """A broker that isn't there is KafkaUnavailable with its address, and no foreign error passes."""
     appender = Appender(KafkaSettings(bootstrap="127.0.0.1:1", request_timeout_s=0.5), "gateway")
