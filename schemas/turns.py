@@ -132,6 +132,8 @@ class TurnRequest:
     Args:
         user: whose conversation it is. key_id: the key that paid.
         new: True when the conversation is made with this turn, so that nobody looks for its past.
+        created_at: when the conversation was made, None = not told: one that is too young to have been forgotten by
+            the gate has no past that the gate doesn't know.
         stored: False: not in the store, texts null for analysts, log kept for a day.
         parent: a turn, None = first, LATEST = the one accepted before it.
         history: messages that the client itself gave before its text (a chat completion's list).
@@ -162,6 +164,7 @@ class TurnRequest:
     client_key: str | None = None
     fingerprint: str | None = None
     traceparent: str | None = None
+    created_at: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -56,6 +56,7 @@ class Placing:
     Args:
         is_new: the conversation is made with this turn.
         instructions: the conversation's own, None = none.
+        created_at: when the conversation was made, None = with this turn.
     """
 
     turn: TurnId
@@ -64,6 +65,7 @@ class Placing:
     user: str
     is_new: bool
     instructions: str | None = None
+    created_at: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,5 +111,6 @@ def requested(ask: Ask, principal: Principal, place: Placing, arrival: Arrival) 
             client_key=arrival.client_key,
             fingerprint=ask.fingerprint,
             traceparent=arrival.traceparent,
+            created_at=place.created_at,
         ),
     )

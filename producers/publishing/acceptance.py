@@ -311,6 +311,7 @@ class Acceptance:
             user=known.user,
             is_new=False,
             instructions=known.instructions,
+            created_at=known.created_at,
         )
         requested = turns.requested(ask, principal, place, arrival)
         return Admission(

@@ -23,6 +23,7 @@ class Allowed:
     Args:
         order: offset in `chat.moderated`.
         is_new: the conversation is made with this turn, so that nobody looks for its past.
+        created_ms: when the conversation was made, None = not told.
         band: priority of its tier, lower first.
         has_history: the client gave messages before its text.
     """
@@ -36,6 +37,7 @@ class Allowed:
     on_busy: OnBusy = OnBusy.QUEUE
     band: int = 0
     has_history: bool = False
+    created_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,9 @@ from stream_processors.enrichment.inputs import Allowed, Refused, Unreadable
 from stream_processors.enrichment.state import OpenTurn, Phase, Status
 from stream_processors.enrichment.stopping import stop
 
+# Clocks of gateway and gate may differ by that much before a forgotten conversation passes for a young one.
+_CLOCKS_MS = 60_000
+
 
 def arrive(draft: Draft, given: Allowed) -> None:
     """A turn that was not met before: it enters the order, or is parked until the past is known."""
@@ -36,7 +39,7 @@ def arrive(draft: Draft, given: Allowed) -> None:
         has_history=given.has_history,
         reason=_verdict(given),
     )
-    if draft.phase is Phase.UNKNOWN and (given.is_new or not given.owner.stored):
+    if draft.phase is Phase.UNKNOWN and _has_no_past(draft, given):
         draft.phase = Phase.KNOWN
     if draft.phase in (Phase.KNOWN, Phase.DELETED):
         enter(draft, turn)
@@ -57,8 +60,16 @@ def arrived_late(draft: Draft, given: Allowed) -> None:
     """The turn's end overtook its request, or the request comes again: nothing starts, and its order is taken."""
     draft.own(given.owner)
     draft.order = max(draft.order, given.order)
-    if draft.phase is Phase.UNKNOWN and (given.is_new or not given.owner.stored):
+    if draft.phase is Phase.UNKNOWN and _has_no_past(draft, given):
         draft.phase = Phase.KNOWN
+
+
+def _has_no_past(draft: Draft, given: Allowed) -> bool:
+    """True when the store has nothing of it: new, never stored, or too young to have been forgotten here."""
+    if given.is_new or not given.owner.stored:
+        return True
+    young_ms = draft.facts.limits.remember_ms - _CLOCKS_MS
+    return given.created_ms is not None and draft.facts.now_ms - given.created_ms < young_ms
 
 
 def ask_for_past(draft: Draft) -> None:

@@ -143,6 +143,7 @@ def _arrival(
         on_busy=asked.on_busy,
         band=band_of.get(asked.tier, 0),
         has_history=bool(asked.history),
+        created_ms=None if asked.created_at is None else instants.to_ms(asked.created_at),
     )
 
 

@@ -39,6 +39,12 @@ def test_the_record_says_it_all() -> None:
     assert record.request.fingerprint == ASK.fingerprint
 
 
+def test_the_record_says_how_old_the_conversation_is() -> None:
+    """The gate tells by it whether a conversation that it doesn't know can have a past."""
+    place = replace(PLACE, is_new=False, created_at="2026-01-31T12:00:00.123Z")
+    assert turns.requested(ASK, ANNA, place, ARRIVAL).request.created_at == "2026-01-31T12:00:00.123Z"
+
+
 def test_a_deadline_has_a_bound() -> None:
     """A deadline lies within half the shortest retention on the turn's way, whoever asks for more."""
     record = turns.requested(replace(ASK, deadline_s=10**9), ANNA, PLACE, ARRIVAL)

@@ -319,6 +319,17 @@ def test_unknown_conversations_are_parked_until_loaded() -> None:
     assert LoadContext(None) in expired.effects
 
 
+def test_a_conversation_too_young_to_be_forgotten_enters_without_the_store() -> None:
+    """Made less than the time of forgetting ago, by clocks that differ a little: there is nothing to load."""
+    minute, hour = 60_000, 3_600_000
+    young = run(allowed(T1, 5, created_ms=NOW - hour + minute + 1))
+    assert kinds(young) == [AppendAccepted, Dispatch]
+    old = run(allowed(T1, 5, created_ms=NOW - hour + minute))
+    assert kinds(old) == [LoadContext]
+    brief = facts(limits=Limits(remember_ms=1_000))
+    assert kinds(run(allowed(T1, 5, created_ms=NOW), at=brief)) == [LoadContext]
+
+
 def test_ends_of_turns_not_met_are_kept() -> None:
     """TurnCompleted before TurnAllowed: the request starts nothing, and the next turn follows it."""
     outcome = run(completed(T1), allowed(T1), allowed(T2, 1))

@@ -37,6 +37,15 @@ def test_requests_carry_offset_band_and_owner() -> None:
     assert not isinstance(given, Refused)
 
 
+def test_requests_carry_the_conversation_s_age() -> None:
+    """When the conversation was made comes as milliseconds, and may be untold."""
+    told = _given(topics.MODERATED, allowed(new_conversation(), "hi", created_at="1970-01-01T00:00:01.500Z"))
+    untold = _given(topics.MODERATED, allowed(new_conversation(), "hi"))
+    assert isinstance(told, Allowed)
+    assert isinstance(untold, Allowed)
+    assert (told.created_ms, untold.created_ms) == (1_500, None)
+
+
 def test_resets_mean_different_things_on_two_topics() -> None:
     """On the way in a reset is asked for; on chat.turns it is the gate's own word."""
     record = sample(ConversationReset)
