@@ -42,8 +42,10 @@ log = logging.getLogger(__name__)
 
 _FIRST_BACKOFF_S: Final = 0.1
 _MAX_BACKOFF_S: Final = 2.0
-# A first turn in a lane: so far before its request its reader begins; clocks of two machines differ by less.
-_MARGIN_MS: Final = 60_000
+# In a lane the reading of a turn begins so far before its request; clocks of two machines differ by less. Everybody's
+# records lie between, so a wider margin is tried only where the narrow one shows no end.
+_MARGIN_MS: Final = 5_000
+_WIDE_MARGIN_MS: Final = 60_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,7 +212,10 @@ class Hands:
         request = await self._request(partition, turn)
 
         async def folded() -> tuple[TurnFold, int]:
-            return await self._folded(here, turn, request)
+            found = await self._folded(here, turn, request, _MARGIN_MS)
+            if found[0].ended is None and not topics.is_own_topic(here.log):
+                found = await self._folded(here, turn, request, _WIDE_MARGIN_MS)
+            return found
 
         trace = request.request.traceparent
         with bound(turn=turn.turn, trace_id=trace_id(trace)):
@@ -224,9 +229,9 @@ class Hands:
         await self._append_all(out, here)
         return None
 
-    async def _folded(self, here: Scene, turn: OpenTurn, request: Request) -> tuple[TurnFold, int]:
+    async def _folded(self, here: Scene, turn: OpenTurn, request: Request, margin_ms: int) -> tuple[TurnFold, int]:
         fold, highest = TurnFold(turn.turn), 0
-        start = await self._place(here.log, turn, instants.to_ms(request.request.accepted_at))
+        start = await self._place(here.log, turn, instants.to_ms(request.request.accepted_at) - margin_ms)
         key = here.conversation.encode()
         async for entry in self._reader.read(here.log.topic, here.log.partition, start):
             if entry.key != key or entry.value is None:
@@ -240,13 +245,12 @@ class Hands:
                 highest = max(highest, record.dispatch)
         return fold, highest
 
-    async def _place(self, address: LogAddress, turn: OpenTurn, accepted_ms: int) -> int:
+    async def _place(self, address: LogAddress, turn: OpenTurn, since_ms: int) -> int:
         beginning, _ = await self._reader.bounds(address.topic, address.partition)
-        if turn.place is not None:
-            return max(turn.place, beginning)
+        place = beginning if turn.place is None else max(turn.place, beginning)
         if topics.is_own_topic(address):
-            return beginning
-        return await self._reader.offset_at(address.topic, address.partition, accepted_ms - _MARGIN_MS)
+            return place
+        return max(place, await self._reader.offset_at(address.topic, address.partition, since_ms))
 
     async def _persist(self, attempt: Callable[[], Awaitable[T]], what: str) -> T:
         """Try until it works: Kafka being away is no reason to lose an effect."""
