@@ -54,6 +54,7 @@ class Appender:
         self._producer: AIOKafkaProducer | None = None
         # A batch that failed leaves a gap in its partition's sequence numbers: the broker takes none that come behind.
         self._spoiled: AIOKafkaProducer | None = None
+        self._retiring: asyncio.Task[None] | None = None
         self._starting = asyncio.Lock()
         self._turnstiles: weakref.WeakValueDictionary[tuple[str, int | None], asyncio.Lock] = (
             weakref.WeakValueDictionary()
@@ -68,6 +69,8 @@ class Appender:
     async def stop(self) -> None:
         """Wait for what is on its way, then disconnect. Idempotent."""
         self._is_stopped = True
+        if self._retiring is not None:
+            await asyncio.wait({self._retiring})
         producer, self._producer = self._producer, None
         if producer is not None:
             await _retired(producer, within_s=self._settings.request_timeout_s)
@@ -208,8 +211,10 @@ class Appender:
             if self._is_stopped:
                 raise KafkaUnavailable(f"the {self._role}'s appender has stopped")
             if self._producer is not None and self._is_lost(self._producer):
-                await _retired(self._producer, within_s=_FAREWELL_S)
-                self._producer, self._spoiled = None, None
+                # A task of its own: who waits may give up in the middle, and nobody else would finish it.
+                self._retiring = self._retiring or asyncio.create_task(_retired(self._producer, within_s=_FAREWELL_S))
+                await asyncio.shield(self._retiring)
+                self._producer, self._spoiled, self._retiring = None, None, None
             if self._producer is None:
                 self._producer = await self._connected()
             return self._producer
@@ -292,7 +297,8 @@ async def _retired(producer: AIOKafkaProducer, *, within_s: float) -> None:
                 await producer._message_accumulator.close()  # noqa: SLF001 - `stop` might wait for a broker for ever
     _fail_unsent(producer)
     # Ends when each request under way is answered or timed out; what wants to be sent again then isn't.
-    await producer._sender.close()  # noqa: SLF001
+    with suppress(kafka_errors.KafkaError, OSError):
+        await producer._sender.close()  # noqa: SLF001
     _fail_unsent(producer)
     await _stopped(producer)
 
