@@ -88,7 +88,7 @@ class Gateway:
         acceptance = Acceptance(
             self._directory,
             self._births,
-            KafkaOutgoingLog(self._appender),
+            KafkaOutgoingLog(self._appender, ack_s=settings.ack_s),
             reader,
             clock,
             deadline_s=settings.deadline_s,

@@ -50,13 +50,18 @@ class GatewaySettings:
     follow_s: float = field(
         default=5.0, metadata={"doc": "seconds to wait for a delivery node before a turn is accepted"}
     )
+    ack_s: float = field(
+        # 10 s: a broker's restart is a matter of seconds; below the 30 s after which common clients give up.
+        default=10.0,
+        metadata={"doc": "seconds to wait for Kafka's acknowledgement of a request before it is answered with 503"},
+    )
     ticket_s: float = field(default=60.0, metadata={"doc": "seconds that a ticket is good for"})
 
     def __post_init__(self) -> None:
         """Refuse what can't work."""
         faults = [
             f"{name}: must be more than 0"
-            for name in ("deadline_s", "abandon_s", "wait_s", "follow_s", "ticket_s")
+            for name in ("deadline_s", "abandon_s", "wait_s", "follow_s", "ack_s", "ticket_s")
             if getattr(self, name) <= 0
         ]
         faults += [

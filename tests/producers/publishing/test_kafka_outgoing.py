@@ -1,11 +1,16 @@
 """The outgoing log on real Kafka."""
 
+import asyncio
+
+import pytest
+
 from infra.runtime.kafka import Appender
 from infra.runtime.kafka_log import LogReader
 from infra.runtime.kafka_settings import KafkaSettings
 from infra.runtime.kafka_topics import TopicAdmin
 from producers.publishing.kafka_outgoing import KafkaOutgoingLog, KafkaOwnTopics
 from schemas import codec, topics
+from schemas.errors import KafkaUnavailable
 from schemas.records import ConversationChanged, ConversationReset, Record, TurnStopRequested
 from tests.producers.support.asked import AT, CONVERSATION, TURN, requested
 
@@ -21,7 +26,7 @@ async def test_everything_lies_where_it_is_read(kafka: str, topic_prefix: str) -
     admin, appender, reader = TopicAdmin(settings, "test"), Appender(settings, "test"), LogReader(settings, "test")
     names = (topics.REQUESTS, topics.CONTROL, topics.CONVERSATIONS)
     await admin.create([topics.TOPICS[name] for name in names])
-    outgoing = KafkaOutgoingLog(appender)
+    outgoing = KafkaOutgoingLog(appender, ack_s=10)
     await outgoing.accept(requested())
     await outgoing.pass_on(RESET)
     await outgoing.stop(STOP)
@@ -34,6 +39,20 @@ async def test_everything_lies_where_it_is_read(kafka: str, topic_prefix: str) -
     await reader.stop()
     await admin.delete(names)
     await admin.stop()
+
+
+async def test_an_append_that_nobody_acknowledges_is_given_up(
+    kafka: str, topic_prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client hears in time that nobody knows whether it is done, and what to do about it."""
+    appender = Appender(KafkaSettings(bootstrap=kafka, topic_prefix=topic_prefix), "test")
+
+    async def silent(*_given: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(appender, "append", silent)
+    with pytest.raises(KafkaUnavailable, match="may be done or not: send it again with the same Idempotency-Key"):
+        await KafkaOutgoingLog(appender, ack_s=0.01).stop(STOP)
 
 
 async def test_own_topics_are_made_and_unmade(kafka: str, topic_prefix: str) -> None:
