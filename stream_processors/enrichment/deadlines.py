@@ -95,7 +95,7 @@ def _turn_due(turn: OpenTurn, limits: Limits, now_ms: int) -> int:
             return turn.sent_ms + limits.grace_ms
         case Status.ACTIVE:
             if now_ms < turn.deadline_ms:
-                return turn.deadline_ms
+                return turn.deadline_ms if turn.ahead < 0 else min(turn.deadline_ms, now_ms + limits.queued_ms)
             return max(turn.deadline_ms, turn.sent_ms) + limits.grace_ms
 
 

@@ -13,13 +13,14 @@ class Fits:
     """The turn can be dispatched.
 
     Args:
-        ahead: turns that wait in the pool before it. eta_s: seconds until it is its turn, None = unknown.
+        ahead: turns of the pool that it waits for, None = it finds a free slot. eta_s: seconds until it is its turn,
+            None = unknown.
     """
 
     pool: str
     deployment: str
     tokens: int
-    ahead: int = 0
+    ahead: int | None = None
     eta_s: float | None = None
 
 
@@ -35,6 +36,14 @@ class Unloaded:
     """The turn's parent isn't in the context table."""
 
     parent: TurnId
+
+
+@dataclass(frozen=True, slots=True)
+class InLine:
+    """Where a dispatched turn that has hardly begun stands in its pool: see Fits."""
+
+    ahead: int
+    eta_s: float | None
 
 
 Plan = Fits | Unfit | Unloaded
@@ -74,6 +83,7 @@ class Facts:
         is_alive: whether a worker of that pool reported a moment ago.
         has_ended: whether the context table holds that turn's end.
         was_said: whether this life of the gate has decided that turn's `turn.accepted` already.
+        in_line: where a dispatched turn waits in its pool, None = it should have begun.
         persisted: how far persistence has read this partition of `chat.turns` (its committed offset).
         turn_s: how long a turn takes of late, None = nobody knows.
     """
@@ -83,6 +93,7 @@ class Facts:
     is_alive: Callable[[str], bool]
     has_ended: Callable[[TurnId], bool] = lambda _turn: False
     was_said: Callable[[TurnId], bool] = lambda _turn: False
+    in_line: Callable[[OpenTurn], InLine | None] = lambda _turn: None
     persisted: int = -1
     turn_s: float | None = None
     limits: Limits = field(default_factory=Limits)

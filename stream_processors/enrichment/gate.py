@@ -263,6 +263,7 @@ def _row(table: Mapping[Any, Any], key: Any) -> Any:
 def _tick(draft: Draft) -> None:
     for turn in tuple(draft.turns.values()):
         TICKS[turn.status](draft, turn)
+    ordering.tell_in_line(draft)
     deadlines.load_is_slow(draft)
     if not draft.turns and draft.phase is not Phase.LOADING:
         deadlines.forget(draft)

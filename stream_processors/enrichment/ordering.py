@@ -131,9 +131,12 @@ def promote(draft: Draft) -> None:
     match facts.plan(head):
         case Fits() as plan:
             note = draft.note(head.turn)
+            is_told = plan.ahead is not None and facts.now_ms - head.queued_ms >= facts.limits.queued_ms
             sent = draft.put(
                 head,
                 status=Status.ACTIVE,
+                ahead=-1 if plan.ahead is None else plan.ahead if is_told else head.ahead,
+                queued_ms=facts.now_ms if is_told else head.queued_ms,
                 dispatch=1 + (note.returned if note is not None else 0),
                 pool=plan.pool,
                 deployment=plan.deployment,
@@ -141,7 +144,7 @@ def promote(draft: Draft) -> None:
                 sent_ms=facts.now_ms,
             )
             draft.drop_note(head.turn)
-            if plan.ahead > 0:
+            if plan.ahead is not None and is_told:
                 draft.say(AppendQueued(sent, plan.ahead, plan.eta_s))
             draft.say(Dispatch(sent))
         case Unfit(failure):
@@ -161,6 +164,19 @@ def tell_waiting(draft: Draft) -> None:
             continue
         if draft.facts.now_ms - turn.queued_ms >= draft.facts.limits.queued_ms:
             _queued(draft, turn, place)
+
+
+def tell_in_line(draft: Draft) -> None:
+    """A dispatched turn that was told of a queue is told when it has moved there, until it should have begun."""
+    turn = draft.active
+    if turn is None or turn.ahead < 0:
+        return
+    found = draft.facts.in_line(turn)
+    if found is None:
+        draft.put(turn, ahead=-1)
+    elif found.ahead != turn.ahead and draft.facts.now_ms - turn.queued_ms >= draft.facts.limits.queued_ms:
+        told = draft.put(turn, ahead=found.ahead, queued_ms=draft.facts.now_ms)
+        draft.say(AppendQueued(told, found.ahead, found.eta_s))
 
 
 def _queued(draft: Draft, turn: OpenTurn, ahead: int) -> None:

@@ -13,7 +13,7 @@ from stream_processors.enrichment.prompt import Measure, Piece, Prompt, build, i
 from stream_processors.enrichment.state import OpenTurn
 from stream_processors.routing.choice import choose
 from stream_processors.routing.fleet import Fleet
-from stream_processors.routing.waiting import eta_s
+from stream_processors.routing.waiting import ahead, eta_s
 
 # A model that is gone can't be asked how it counts; a letter is never more than a token of ours.
 GONE: Final = Measure(
@@ -28,7 +28,7 @@ class Planner:
     Args:
         look_up: the context table. measure: how a deployment's model counts; it may raise to have it fetched.
         tenant_instructions: by tenant. answer_tokens: room for an answer whose length nobody asked for.
-        turn_s: how long a turn takes of late.
+        turn_s: how long a turn takes of late. dispatched: open turns of a pool.
     """
 
     fleet: Fleet
@@ -37,6 +37,7 @@ class Planner:
     tenant_instructions: str | None
     answer_tokens: int
     turn_s: float | None
+    dispatched: Callable[[str], int] = lambda _pool: 0
 
     def plan(self, turn: OpenTurn, request: TurnRequest) -> tuple[Plan, Prompt | None]:
         """Where the turn goes and what is read there; or why not."""
@@ -49,13 +50,13 @@ class Planner:
         if isinstance(prompt, Failure):
             return Unfit(prompt), None
         deployment = pool.deployment
-        ahead = pool.ahead
+        before = ahead(pool, self.dispatched(deployment.pool))
         plan = Fits(
             pool=deployment.pool,
             deployment=deployment.deployment,
             tokens=prompt.tokens,
-            ahead=ahead,
-            eta_s=eta_s(pool, ahead, self.turn_s) if ahead else None,
+            ahead=before,
+            eta_s=None if before is None else eta_s(pool, before, self.turn_s),
         )
         return plan, prompt
 

@@ -36,7 +36,7 @@ from stream_processors.enrichment.composing import Request, Scene
 from stream_processors.enrichment.context import ContextEntry, context_turn, pack_entry, unpack_entry
 from stream_processors.enrichment.counting import Measures
 from stream_processors.enrichment.effects import AppendAccepted, ForgetContext, KeepContext, KeepLoaded
-from stream_processors.enrichment.facts import Facts, Limits, Plan
+from stream_processors.enrichment.facts import Facts, InLine, Limits, Plan
 from stream_processors.enrichment.fleet_view import FleetView
 from stream_processors.enrichment.gate import reduce
 from stream_processors.enrichment.hands import Decided, Hands
@@ -48,6 +48,7 @@ from stream_processors.enrichment.settings import BandSettings
 from stream_processors.enrichment.state import OpenTurn, State
 from stream_processors.enrichment.state_codec import has_open_turns, pack, unpack
 from stream_processors.enrichment.waiting import QueueGauges
+from stream_processors.routing.waiting import ahead, eta_s
 
 log = logging.getLogger(__name__)
 
@@ -351,12 +352,20 @@ class Gate:
                 self._prompts[turn.turn] = prompt
             return planned
 
+        def in_line(turn: OpenTurn) -> InLine | None:
+            pool = fleet.pools.get(turn.pool or "")
+            before = None if pool is None else ahead(pool, self._gauges.before(turn))
+            if pool is None or before is None or turn.pool == topics.CLOSING_POOL:
+                return None
+            return InLine(before, eta_s(pool, before, self._turn_s))
+
         return Facts(
             now_ms=now_ms,
             plan=plan,
             is_alive=fleet.is_alive,
             has_ended=lambda turn: self._contexts.read(partition, turn.encode()) is not None,
             was_said=self._said.__contains__,
+            in_line=in_line,
             persisted=self.persisted.get(partition, -1),
             turn_s=self._turn_s,
             limits=self._limits,
@@ -375,6 +384,7 @@ class Gate:
             tenant_instructions=None if tenant is None else self._instructions.get(tenant),
             answer_tokens=self._answer_tokens,
             turn_s=self._turn_s,
+            dispatched=self._gauges.dispatched,
         )
 
     # --- context ------------------------------------------------------------------------------------------------------

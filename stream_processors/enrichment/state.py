@@ -52,7 +52,7 @@ class OpenTurn:
         sent_ms: when it was last dispatched, or its end last appended.
         reason: how it ends: the gate's own end, or what `closing` is to write.
         loads: how often the past was loaded for the sake of its parent.
-        ahead, queued_ms: what its last `turn.queued` said, and when.
+        ahead, queued_ms: what its last `turn.queued` said, and when; -1 = it waits for nobody.
     """
 
     turn: TurnId

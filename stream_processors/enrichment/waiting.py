@@ -1,9 +1,14 @@
-"""`parley_queue_turns` and `parley_queue_tokens`: what the gate holds open, by pool and band, worker or none."""
+"""`parley_queue_turns` and `parley_queue_tokens`: what the gate holds open, by pool and band, worker or none.
 
-from collections import Counter
+And who was dispatched to a pool before whom, which is what `turn.queued` tells.
+"""
+
+from bisect import bisect_left
+from collections import Counter, defaultdict
 
 from infra.runtime.metrics import Metrics
-from stream_processors.enrichment.state import State, Status
+from schemas.ids import TurnId
+from stream_processors.enrichment.state import OpenTurn, State, Status
 
 _NO_POOL = "none"
 
@@ -19,6 +24,9 @@ class QueueGauges:
         self._tokens = metrics.gauge("parley_queue_tokens")
         self._by_partition: dict[int, Counter[tuple[str, int]]] = {}
         self._tokens_by_partition: dict[int, Counter[tuple[str, int]]] = {}
+        self._places: dict[int, dict[TurnId, tuple[str, int]]] = defaultdict(dict)  # partition > turn > pool, number
+        self._lines: dict[str, list[int]] = defaultdict(list)  # pool > numbers of its turns, rising
+        self._number = 0
 
     def moved(self, partition: int, before: State | None, after: State | None) -> None:
         """A conversation went from one state to another."""
@@ -34,11 +42,42 @@ class QueueGauges:
                 tokens[label] += sign * turn.tokens
                 touched.add(label)
         self._show(touched)
+        self._line_up(partition, before, after)
+
+    def dispatched(self, pool: str) -> int:
+        """Open turns that this process has sent there."""
+        return len(self._lines.get(pool, ()))
+
+    def before(self, turn: OpenTurn) -> int:
+        """Those of them that went before this one."""
+        for places in self._places.values():
+            if turn.turn in places:
+                pool, number = places[turn.turn]
+                return bisect_left(self._lines[pool], number)
+        return self.dispatched(turn.pool or _NO_POOL)
+
+    def _line_up(self, partition: int, before: State | None, after: State | None) -> None:
+        places = self._places[partition]
+        turn = None if after is None else after.active
+        for gone in before.turns if before is not None else ():
+            stays = turn is not None and gone.turn == turn.turn and gone.pool == turn.pool
+            if gone.turn in places and not stays:
+                self._leave(*places.pop(gone.turn))
+        if turn is not None and turn.pool is not None and turn.turn not in places:
+            self._number += 1
+            places[turn.turn] = (turn.pool, self._number)
+            self._lines[turn.pool].append(self._number)
+
+    def _leave(self, pool: str, number: int) -> None:
+        line = self._lines[pool]
+        del line[bisect_left(line, number)]
 
     def closed(self, partition: int) -> None:
         """The partition is somebody else's."""
         gone = self._by_partition.pop(partition, Counter())
         self._tokens_by_partition.pop(partition, None)
+        for place in self._places.pop(partition, {}).values():
+            self._leave(*place)
         self._show(set(gone))
 
     def _show(self, labels: set[tuple[str, int]]) -> None:

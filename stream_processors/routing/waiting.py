@@ -3,6 +3,17 @@
 from stream_processors.routing.fleet import Pool
 
 
+def ahead(pool: Pool, before: int) -> int | None:
+    """Turns that a turn of the pool waits for; None: it finds a free slot.
+
+    Args:
+        before: open turns that were dispatched to the pool before it, as far as this process knows.
+    """
+    if before < pool.slots:
+        return pool.ahead or None
+    return max(min(before, before - pool.slots + 1), pool.ahead)
+
+
 def eta_s(pool: Pool, ahead: int, turn_s: float | None) -> float | None:
     """Seconds until the turn's place in the queue comes up.
 

@@ -21,7 +21,7 @@ from stream_processors.enrichment.effects import (
     LoadContext,
     RequestStop,
 )
-from stream_processors.enrichment.facts import Facts, Fits, Limits, Unfit, Unloaded
+from stream_processors.enrichment.facts import Facts, Fits, InLine, Limits, Unfit, Unloaded
 from stream_processors.enrichment.gate import CONVERSATIONS, TICKS, TURNS, Outcome, Standing, reduce
 from stream_processors.enrichment.inputs import (
     Allowed,
@@ -328,6 +328,25 @@ def test_a_conversation_too_young_to_be_forgotten_enters_without_the_store() -> 
     assert kinds(old) == [LoadContext]
     brief = facts(limits=Limits(remember_ms=1_000))
     assert kinds(run(allowed(T1, 5, created_ms=NOW), at=brief)) == [LoadContext]
+
+
+def test_who_waits_in_a_pool_is_told() -> None:
+    """On being dispatched behind others, then when it has moved and five seconds are over, until it should run."""
+    queued = facts(plan=replace(FITS, ahead=3))
+    sent = run(allowed(), at=queued)
+    assert kinds(sent) == [AppendAccepted, AppendQueued, Dispatch]
+
+    def ticked(after_ms: int, ahead: int | None, state: State | None) -> Outcome:
+        line = None if ahead is None else InLine(ahead, None)
+        return run(Ticked(), state=state, at=facts(NOW + after_ms, in_line=lambda _turn: line))
+
+    assert ticked(4_999, 1, sent.state).effects == ()
+    assert ticked(5_000, 3, sent.state).effects == ()
+    moved = ticked(5_000, 1, sent.state)
+    assert [effect.ahead for effect in moved.effects if isinstance(effect, AppendQueued)] == [1]
+    begun = ticked(10_000, None, moved.state)
+    assert begun.effects == ()
+    assert ticked(20_000, 2, begun.state).effects == ()
 
 
 def test_ends_of_turns_not_met_are_kept() -> None:

@@ -13,7 +13,7 @@ from schemas.records import ContextLoaded, DeploymentSet, Record, TurnAllowed, W
 from schemas.turns import ContextTurn, Message, Reason, Role
 from stream_processors.enrichment.changelog import Changelog
 from stream_processors.enrichment.counting import Measures
-from stream_processors.enrichment.effects import Dispatch, Effect, EndTurn, LoadContext
+from stream_processors.enrichment.effects import AppendQueued, Dispatch, Effect, EndTurn, LoadContext
 from stream_processors.enrichment.facts import Limits
 from stream_processors.enrichment.hands import Decided
 from stream_processors.enrichment.inputs import EndLost
@@ -136,3 +136,24 @@ async def test_a_parent_beyond_the_newest_turns_is_found_when_its_chain_comes() 
     effects = await bench.take(topics.CONTROL, loaded(asked, past(old, 2, None), parent=old))
     assert Dispatch in kinds(effects)
     assert EndTurn not in kinds(effects)
+
+
+async def test_the_second_conversation_s_turn_is_queued() -> None:
+    """With one slot a turn behind another is told so, before any worker reports it; the first is told nothing."""
+    bench = Bench()
+    first, second = allowed(new_conversation(), "a"), allowed(new_conversation(), "b")
+    assert AppendQueued not in kinds(await bench.take(topics.MODERATED, first))
+    [told] = [each for each in await bench.take(topics.MODERATED, second) if isinstance(each, AppendQueued)]
+    assert told.ahead == 1
+
+
+async def test_without_a_worker_a_turn_is_queued() -> None:
+    """Nobody is before it, and yet it waits."""
+    bench = Bench()
+    bench.fleet.workers = []
+    [told] = [
+        each
+        for each in await bench.take(topics.MODERATED, allowed(new_conversation(), "a"))
+        if isinstance(each, AppendQueued)
+    ]
+    assert (told.ahead, told.eta_s) == (0, None)

@@ -3,7 +3,7 @@ from schemas.records import DeploymentSet, WorkerReported
 from schemas.turns import Failure
 from stream_processors.routing.choice import choose
 from stream_processors.routing.fleet import SILENT_MS, Fleet, Pool, snapshot
-from stream_processors.routing.waiting import eta_s
+from stream_processors.routing.waiting import ahead, eta_s
 
 
 def _deployment(pool: str, model: str = "m", tiers: tuple[str, ...] = ()) -> DeploymentSet:
@@ -67,6 +67,16 @@ def test_the_least_loaded_living_pool_wins() -> None:
     reports = [(0, _worker("b", "w1", running=4)), (0, _worker("c", "w2", running=1)), (0, _worker("closing", "w3"))]
     assert _chosen(snapshot(deployments, reports, 0)) == "c"
     assert _chosen(snapshot(deployments, [], 0)) == "a"
+
+
+def test_turns_beyond_the_slots_wait() -> None:
+    """A turn that finds a slot waits for nobody; one behind them for as many as must end; without a worker for all."""
+    pool = snapshot([_deployment("a")], [(0, _worker("a"))], 0).pools["a"]
+    assert [ahead(pool, before) for before in (0, 3, 4, 5)] == [None, None, 1, 2]
+    nobody = Pool(deployment=_deployment("a"))
+    assert [ahead(nobody, before) for before in (0, 1, 2)] == [0, 1, 2]
+    full = snapshot([_deployment("a")], [(0, _worker("a", running=4, waiting=3))], 0).pools["a"]
+    assert ahead(full, 0) == 3  # other gates' turns
 
 
 def test_etas_need_to_know_something() -> None:
