@@ -3,7 +3,7 @@
 Whoever computes them, whenever, gets the same bytes with the same `id` (contract, "One turn", the promise).
 """
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, Final
 
 from schemas import instants
@@ -35,7 +35,7 @@ def completed(fold: TurnFold, log: LogAddress) -> TurnCompleted:
         log=log,
         log_start=end.log_start,
         log_end=fold.end_offset,
-        detail=end.detail,
+        detail=end.detail if end.stored else replace(end.detail, instructions=None, metadata={}),
     )
 
 

@@ -54,6 +54,17 @@ def test_an_unstored_turn_keeps_no_text() -> None:
     assert (turn.input_text, turn.output_text) == (None, None)
 
 
+def test_an_unstored_turn_keeps_nothing_of_the_client_s_words() -> None:
+    """Instructions and metadata go with the texts; how it was refused and asked stays."""
+    end = ended(A, 1, 0)
+    detail = replace(end.detail, instructions="I am Anna", metadata={"name": "Anna"}, refusal="no", dialect="chat")
+    log = [started(A, 1), replace(end, stored=False, detail=detail)]
+    kept = projection.completed(folded(log), LOG).detail
+    assert kept == replace(detail, instructions=None, metadata={})
+    stored = projection.completed(folded([log[0], replace(end, detail=detail)]), LOG).detail
+    assert stored == detail
+
+
 def test_a_turn_that_was_never_claimed_costs_nothing() -> None:
     """A turn that ended before any claim has no usage record."""
     assert projection.usage(folded([ended(A, 0, 0)])) is None
