@@ -293,7 +293,17 @@ async def test_a_kill_loses_nothing(appender: Appender, log: Log, kafka_settings
         assert [turn for turn in order if turn[5:37] == conversation[5:]] == mine
 
 
-async def start_process(kafka: KafkaSettings) -> asyncio.subprocess.Process:
+async def said(process: asyncio.subprocess.Process, words: bytes) -> None:
+    """Wait until the process has logged these words."""
+    assert process.stderr is not None
+    async with asyncio.timeout(60):
+        while words not in await process.stderr.readline():
+            assert process.returncode is None
+
+
+async def start_process(
+    kafka: KafkaSettings, *, stderr: int = asyncio.subprocess.DEVNULL
+) -> asyncio.subprocess.Process:
     """`parley run moderation` in a process of its own."""
     environ = {"PARLEY_KAFKA_BOOTSTRAP": kafka.bootstrap, "PARLEY_KAFKA_TOPIC_PREFIX": kafka.topic_prefix}
     return await asyncio.create_subprocess_exec(
@@ -303,7 +313,7 @@ async def start_process(kafka: KafkaSettings) -> asyncio.subprocess.Process:
         "run",
         "moderation",
         env={**os.environ, **environ},
-        stderr=asyncio.subprocess.DEVNULL,
+        stderr=stderr,
     )
 
 
