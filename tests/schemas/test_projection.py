@@ -58,10 +58,10 @@ def test_an_unstored_turn_keeps_nothing_of_the_client_s_words() -> None:
     """Instructions and metadata go with the texts; how it was refused and asked stays."""
     end = ended(A, 1, 0)
     detail = replace(end.detail, instructions="I am Anna", metadata={"name": "Anna"}, refusal="no", dialect="chat")
-    log = [started(A, 1), replace(end, stored=False, detail=detail)]
+    log: list[LogRecord] = [started(A, 1), replace(end, stored=False, detail=detail)]
     kept = projection.completed(folded(log), LOG).detail
     assert kept == replace(detail, instructions=None, metadata={})
-    stored = projection.completed(folded([log[0], replace(end, detail=detail)]), LOG).detail
+    stored = projection.completed(folded([started(A, 1), replace(end, detail=detail)]), LOG).detail
     assert stored == detail
 
 
