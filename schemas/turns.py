@@ -8,7 +8,7 @@ from typing import Final
 from schemas.errors import ErrorCode
 from schemas.ids import TurnId
 
-LATEST: Final = "latest"  # `parent` of a request that names none: the turn accepted before it
+LATEST: Final = "latest"  # `parent` of a request that names none: the last turn before it that did not end at once
 
 
 class Role(StrEnum):

@@ -108,10 +108,12 @@ def _order(each: OpenTurn | Reset) -> int:
 
 
 def _enter_stopped(draft: Draft, turn: OpenTurn) -> None:
+    last = draft.last
     enter(draft, turn)
     accepted = draft.turns[turn.turn]
     if accepted.status is Status.WAITING:
         end(draft, accepted, Reason.CANCELLED)
+        draft.last = last
 
 
 def reset(draft: Draft, given: ResetAsked) -> None:

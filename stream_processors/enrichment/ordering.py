@@ -86,7 +86,7 @@ def enter(draft: Draft, turn: OpenTurn) -> None:
         turn, status=Status.WAITING, n=draft.next_n, parent=parent, epoch=draft.epoch, place=draft.log_end
     )
     draft.next_n += 1
-    draft.last = accepted.turn
+    last, draft.last = draft.last, accepted.turn
     draft.say(AppendAccepted(accepted))
     note = draft.note(accepted.turn)
     if note is not None and note.is_stopped:
@@ -109,6 +109,8 @@ def enter(draft: Draft, turn: OpenTurn) -> None:
                 if other.status is not Status.ENDING:
                     stop(draft, other)
         _queued(draft, accepted, len(busy))
+    if draft.turns[accepted.turn].status is Status.ENDING:
+        draft.last = last  # it says nothing that a next turn could follow
 
 
 def repeated_arrival(draft: Draft, turn: OpenTurn) -> None:

@@ -112,7 +112,7 @@ class State:
 
     Args:
         next_n: place of the next accepted turn. epoch: the present context epoch.
-        last: the turn accepted last in this epoch: LATEST's meaning.
+        last: the turn accepted last in this epoch of those that did not end at once: LATEST's meaning.
         order: the highest offset of `chat.moderated` that was taken in.
         log_end: offset of the last `turn.ended` that is known to be taken.
         turns: open ones in their order.

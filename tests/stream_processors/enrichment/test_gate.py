@@ -330,6 +330,17 @@ def test_a_conversation_too_young_to_be_forgotten_enters_without_the_store() -> 
     assert kinds(run(allowed(T1, 5, created_ms=NOW), at=brief)) == [LoadContext]
 
 
+def test_a_turn_that_ends_at_once_is_nobody_s_parent() -> None:
+    """Behind one that was refused or rejected the latest turn is still the one before it."""
+    for ended in (refused(T2, 1), allowed(T2, 1, on_busy=OnBusy.REJECT), allowed(T2, 1, deadline_ms=NOW)):
+        outcome = run(allowed(), ended, allowed(T3, 2))
+        assert outcome.state is not None
+        assert [(turn.n, turn.parent) for turn in outcome.state.turns] == [(1, None), (2, T1), (3, T1)]
+    stopped = run(allowed(T1, 1), StopAsked(turn=T1), Loaded(next_n=4, last=T3), allowed(T2, 2))
+    assert stopped.state is not None
+    assert [turn.parent for turn in stopped.state.turns] == [T3, T3]
+
+
 def test_who_waits_in_a_pool_is_told() -> None:
     """On being dispatched behind others, then when it has moved and five seconds are over, until it should run."""
     queued = facts(plan=replace(FITS, ahead=3))
