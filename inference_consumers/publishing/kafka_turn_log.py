@@ -34,14 +34,13 @@ class KafkaTurnLog:
         self._lanes: dict[LogAddress, _Lane] = {}
 
     async def place_of(self, dispatched: TurnDispatched) -> int:
-        """See `port.TurnLog.place_of`. Asks Kafka only for a first turn in a lane."""
-        log = dispatched.log
-        if dispatched.place is not None:
-            return dispatched.place
+        """See `port.TurnLog.place_of`. Asks Kafka only in a lane: there much may lie behind the given place."""
+        log, place = dispatched.log, dispatched.place or 0
         if topics.is_own_topic(log):
-            return 0
+            return place
         since_ms = instants.to_ms(dispatched.accepted_at) - _CLOCK_MARGIN_MS
-        return await self._reader.offset_at(log.topic, log.partition, since_ms)
+        # Nothing of this turn is older than its acceptance; the lane may hold hours since the turn before it.
+        return max(place, await self._reader.offset_at(log.topic, log.partition, since_ms))
 
     async def read(
         self, log: LogAddress, turn: TurnId, conversation: ConversationId, start: int, stop: int | None
@@ -51,8 +50,9 @@ class KafkaTurnLog:
         lane = None if topics.is_own_topic(log) else self._lane(log)
         if lane is not None:
             stop = stop if stop is not None else (await self._reader.bounds(log.topic, log.partition))[1]
-            if await lane.reads(start, stop):
-                for offset, value in lane.memory.of(key, start, stop):
+            found = await lane.of(key, start, stop)
+            if found is not None:
+                for offset, value in found:
                     record = _read(value, mark, turn)
                     if record is not None:
                         yield offset, record
@@ -111,21 +111,41 @@ class _Lane:
         self._reader = reader
         self._log = log
         self._reading = asyncio.Lock()
+        self._beginning = 0
         self.memory = LaneMemory(_LANE_BYTES)
 
-    async def reads(self, start: int, stop: int) -> bool:
-        """Read on to `stop`; False when the memory can't hold the stretch: read it without."""
-        memory = self.memory
+    async def of(self, key: bytes, start: int, stop: int) -> list[tuple[int, bytes]] | None:
+        """The key's records of [start, stop); None when the memory begins behind that: read it without.
+
+        Raises:
+            KafkaUnavailable: RangeGone when the log was deleted while it was read; else try again later.
+        """
         async with self._reading:
-            if start < memory.start:
-                return False
-            if not memory.covers(start):
-                memory.begin(start)
-            if memory.stop < stop:
-                async for entry in self._reader.read(self._log.topic, self._log.partition, memory.stop, stop):
-                    memory.take(entry.offset, entry.key, entry.value)
-                memory.advance(stop)
-            return memory.covers(start)
+            try:
+                return await self._of(key, max(start, self._beginning), stop)
+            except RangeGone:
+                self._beginning, end = await self._reader.bounds(self._log.topic, self._log.partition)
+                if not start <= self._beginning <= stop <= end:
+                    raise
+                # Retention overtook the memory, or the asked place: nothing of a turn that is alive lies before.
+                self.memory.begin(self._beginning)
+                return await self._of(key, max(start, self._beginning), stop)
+
+    async def _of(self, key: bytes, start: int, stop: int) -> list[tuple[int, bytes]] | None:
+        memory = self.memory
+        if start < memory.start:
+            return None
+        if not memory.covers(start):
+            memory.begin(start)
+        found = memory.of(key, start, stop)
+        if memory.stop < stop:
+            # Kept beside the memory, which may lose the first of a long stretch before the last is read.
+            async for entry in self._reader.read(self._log.topic, self._log.partition, memory.stop, stop):
+                memory.take(entry.offset, entry.key, entry.value)
+                if entry.key == key and entry.value is not None:
+                    found.append((entry.offset, entry.value))
+            memory.advance(stop)
+        return found
 
 
 def _read(value: bytes, mark: bytes, turn: TurnId) -> Record | None:

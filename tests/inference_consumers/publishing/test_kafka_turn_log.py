@@ -1,11 +1,16 @@
 """Conversation logs and the other topics on a real Kafka: the adapter's own promises."""
 
+from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
+from inference_consumers.publishing import kafka_turn_log
 from inference_consumers.publishing.kafka_turn_log import KafkaOutlet, KafkaTurnLog
-from schemas import ids, topics
+from infra.runtime.kafka_log import Entry
+from schemas import ids, instants, topics
 from schemas.errors import KafkaUnavailable
 from schemas.records import Record, TurnDispatched, TurnReturned
 from schemas.turns import LogAddress, Source
@@ -47,6 +52,57 @@ async def test_what_was_sent_is_read_in_order(pool: Pool) -> None:
     assert len(await _read(pool, mine, 0, offsets[2])) == 1
 
 
+async def test_a_lane_that_retention_shortened_is_read_from_its_beginning(pool: Pool) -> None:
+    """What was deleted behind a memory, or before a place, is nobody's any more: the rest is read."""
+    idle, busy = dispatch_of("a", log=LANE), dispatch_of("b", log=LANE)
+    log = _log(pool)
+    await (await log.send(LANE, _delta(idle, 0)))
+    assert await _found(log, idle, 0) == [0]
+    for seq in range(4):
+        await (await log.send(LANE, _delta(busy, seq)))
+    await _delete_before(pool, LANE, 3)
+    placed = await (await log.send(LANE, _delta(idle, 1)))
+    assert await _found(log, idle, 1) == [placed]
+    assert await _found(log, busy, 0) == [3, 4]
+    assert await _found(_log(pool), idle, 1) == [placed]
+
+
+async def test_a_lane_is_read_once_however_long_it_is(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lane that is new to the process and larger than its memory is not read again for the first who asks."""
+    mine = dispatch_of("a", log=LANE)
+    monkeypatch.setattr(kafka_turn_log, "_LANE_BYTES", 600)
+    log, reads = _log(pool), list[int]()
+    for seq in range(8):
+        await (await log.send(LANE, _delta(mine, seq)))
+    read = pool.reader.read
+
+    def counted(topic: str, partition: int, start: int, stop: int | None = None) -> AsyncIterator[Entry]:
+        reads.append(start)
+        return read(topic, partition, start, stop)
+
+    monkeypatch.setattr(pool.reader, "read", counted)
+    assert await _found(log, mine, 0) == list(range(8))
+    assert await _found(log, mine, 7) == [7]
+    assert reads == [0]
+    assert await _found(log, mine, 0) == list(range(8))
+    assert reads == [0, 0]
+
+
+async def _found(log: KafkaTurnLog, turn: TurnDispatched, start: int) -> list[int]:
+    assert turn.turn is not None
+    assert turn.conversation is not None
+    return [offset async for offset, _ in log.read(turn.log, turn.turn, turn.conversation, start, None)]
+
+
+async def _delete_before(pool: Pool, log: LogAddress, offset: int) -> None:
+    """As retention does."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=pool.settings.bootstrap)
+    await admin.start()
+    place = TopicPartition(pool.settings.named(log.topic), log.partition)
+    await admin.delete_records({place: RecordsToDelete(before_offset=offset)})
+    await admin.close()
+
+
 async def test_a_failed_append_says_so(pool: Pool) -> None:
     """An append to a log that isn't there fails as Kafka's, not as a foreign error."""
     gone = LogAddress("conversation." + "0" * 32, 0)
@@ -62,6 +118,10 @@ async def test_the_place_lies_before_the_turn(pool: Pool) -> None:
     late = replace(lane, accepted_at="2099-01-01T00:00:00.000Z")
     assert await _log(pool).place_of(late) == 1
     assert await _log(pool).place_of(replace(lane, place=1)) == 1
+    # A later turn: what the lane holds since the turn before is not its own.
+    assert await _log(pool).place_of(replace(late, place=0)) == 1
+    early = instants.from_ms(instants.to_ms(lane.accepted_at) - 60_000)
+    assert await _log(pool).place_of(replace(lane, place=0, accepted_at=early)) == 0
     own = topics.own_topic(ids.conversation_id("a" * 32))
     await pool.admin.create([own])
     assert await _log(pool).place_of(replace(late, log=LogAddress(own.name, 0))) == 0
