@@ -35,6 +35,8 @@ LOOK_EVERY_S: Final = 0.1
 def main() -> int:
     """Run it; 0 when the turn stood in all three places."""
     begun = time.monotonic()
+    # Two programs write here, this one and `parley`: whole lines, in their order, also into a file.
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     try:
         with tempfile.TemporaryDirectory(prefix="parley-demo-") as folder, _running(Path(folder) / "data") as state:
             print(f"ready after {time.monotonic() - begun:.0f} s, {_resident_mb(state):.0f} MB resident\n")
