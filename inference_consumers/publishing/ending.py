@@ -3,21 +3,19 @@
 Pure. `turn.ended` carries all that TurnCompleted and UsageRecorded need beside the fold of the log.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
-from schemas import topics
 from schemas.errors import ERRORS, ErrorCode
 from schemas.fold import TurnFold
 from schemas.records import TurnDispatched, TurnEnded
+from schemas.trimming import fitted
 from schemas.turns import Detail, Failure, Reason, Stage, Verdict
 
 _SENTENCES: Final = {
     ErrorCode.DEADLINE: "the turn was not finished by its deadline",
     ErrorCode.ENGINE_FAILED: "no worker could finish the answer",
 }
-# The record is to stay below 256 KiB: the user's text has up to 192 KiB of it, instructions may repeat as much.
-_ROOM_FOR_INSTRUCTIONS: Final = topics.MAX_LOG_RECORD_BYTES - 32 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,8 +106,7 @@ def _detail(dispatched: TurnDispatched, ending: Ending) -> Detail:
         client_key=dispatched.client_key,
         fingerprint=dispatched.fingerprint,
     )
-    spelled = len(dispatched.input_text.encode()) + len((dispatched.instructions or "").encode())
-    return replace(detail, instructions=None) if spelled > _ROOM_FOR_INSTRUCTIONS else detail
+    return fitted(detail, dispatched.input_text)
 
 
 def output_verdicts(end: TurnEnded) -> tuple[Verdict, ...]:

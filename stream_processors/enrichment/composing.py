@@ -20,6 +20,7 @@ from schemas.records import (
     TurnStopRequested,
 )
 from schemas.topics import CLOSING_POOL
+from schemas.trimming import fitted
 from schemas.turns import Action, Detail, Failure, LogAddress, Reason, Trimmed, Verdict
 from stream_processors.enrichment.effects import AppendQueued, AppendReset, RequestStop
 from stream_processors.enrichment.prompt import Prompt
@@ -91,7 +92,6 @@ def ended(here: Scene, turn: OpenTurn, request: Request) -> TurnEnded:
     """The gate's own end, attempt 0: nothing was generated, nothing is owed."""
     asked = request.request
     reason = turn.reason or Reason.FAILED
-    refusal = request.verdict.sentence if reason is Reason.REFUSED else None
     return TurnEnded(
         id=f"{turn.turn}.0.ended",
         at=here.at,
@@ -122,18 +122,24 @@ def ended(here: Scene, turn: OpenTurn, request: Request) -> TurnEnded:
         degraded=False,
         stored=asked.stored,
         log_start=turn.place,
-        detail=Detail(
-            error=_failure(turn),
-            instructions=asked.instructions,
-            options=asked.options,
-            metadata=asked.metadata,
-            refusal=refusal,
-            dialect=asked.dialect,
-            epoch=turn.epoch,
-            client_key=asked.client_key,
-            fingerprint=asked.fingerprint,
-        ),
+        detail=_detail(turn, request),
     )
+
+
+def _detail(turn: OpenTurn, request: Request) -> Detail:
+    asked = request.request
+    detail = Detail(
+        error=_failure(turn),
+        instructions=asked.instructions,
+        options=asked.options,
+        metadata=asked.metadata,
+        refusal=request.verdict.sentence if turn.reason is Reason.REFUSED else None,
+        dialect=asked.dialect,
+        epoch=turn.epoch,
+        client_key=asked.client_key,
+        fingerprint=asked.fingerprint,
+    )
+    return fitted(detail, asked.text)
 
 
 def dispatched(
