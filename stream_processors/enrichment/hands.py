@@ -18,7 +18,7 @@ from schemas import codec, instants, projection, topics
 from schemas.errors import ContractError, DependencyError, InvariantBroken
 from schemas.fold import TurnFold
 from schemas.ids import ConversationId, TurnId
-from schemas.records import Record, TurnDispatched, TurnStarted
+from schemas.records import Record, TurnDispatched, TurnEnded, TurnStarted
 from schemas.turns import LogAddress
 from stream_processors.enrichment import composing
 from stream_processors.enrichment.composing import Request, Scene
@@ -91,6 +91,7 @@ class Hands:
 
     Args:
         load: asks the loader: conversation, tenant, parent.
+        on_ended: told each end of a turn that no worker claimed, once it is projected; a repeat is told again.
         on_step: told `changelog`, `logs`, `effects` as each is safe; tests kill the process there.
     """
 
@@ -104,6 +105,7 @@ class Hands:
         words: Words,
         load: Callable[[ConversationId, str | None, TurnId | None], None],
         on_step: Callable[[str], None] = lambda _step: None,
+        on_ended: Callable[[TurnEnded], None] = lambda _end: None,
     ) -> None:
         self._appender = appender
         self._reader = reader
@@ -112,6 +114,7 @@ class Hands:
         self._words = words
         self._load = load
         self._on_step = on_step
+        self._on_ended = on_ended
 
     async def perform(self, decided: Decided) -> list[EndLost]:
         """All effects are in Kafka; the ends of ours that the log didn't take.
@@ -227,6 +230,8 @@ class Hands:
         if usage is not None:
             out.append(_Append(topics.USAGE, usage, trace=trace))
         await self._append_all(out, here)
+        if usage is None:
+            self._on_ended(fold.ended)
         return None
 
     async def _folded(self, here: Scene, turn: OpenTurn, request: Request, margin_ms: int) -> tuple[TurnFold, int]:

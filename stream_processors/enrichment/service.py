@@ -18,6 +18,7 @@ from infra.runtime.settings import SettingsSource
 from infra.runtime.turn_store import TurnStore
 from schemas import topics
 from schemas.errors import DependencyError, InvariantBroken, KafkaUnavailable
+from schemas.records import TurnEnded
 from stream_processors.enrichment.app import GENERATION_HEADER, GateApp, RecoveredTable, RocksStore
 from stream_processors.enrichment.changelog import Changelog
 from stream_processors.enrichment.counting import Measures
@@ -91,6 +92,7 @@ class EnrichmentService:
         self._store = Store(cassandra)
         self._fleet = FleetView(kafka, ROLE)
         self._measures = Measures()
+        self._gauges = QueueGauges(metrics)
         self._broken: asyncio.Future[None] | None = None
         self._app: GateApp | None = None
         self._gate: Gate | None = None
@@ -128,7 +130,7 @@ class EnrichmentService:
             bands=self._bands,
             instructions=self._instructions,
             answer_tokens=self._settings.answer_tokens,
-            gauges=QueueGauges(self._metrics),
+            gauges=self._gauges,
             on_broken=self._on_broken,
         )
         loader = self._loader = Loader(
@@ -142,6 +144,7 @@ class EnrichmentService:
             words=gate,
             load=loader.want,
             on_step=self._on_step,
+            on_ended=self._ended,
         )
         await app.start()
         looks = Looks(
@@ -259,6 +262,7 @@ class EnrichmentService:
         group = self._kafka.named("parley-enrichment")
         since: dict[tuple[str, int], tuple[int, float]] = {}
         while True:
+            self._show_pools()
             await asyncio.sleep(1.0)
             now_s = SYSTEM.monotonic_s()
             committed = {} if self._app is None else self._app.committed()
@@ -271,6 +275,14 @@ class EnrichmentService:
                     since[place] = (offset, now_s)
                 age_s = now_s - since[place][1] if place in since else 0.0
                 gauge.labels(group, place[0], str(place[1])).set(age_s)
+
+    def _show_pools(self) -> None:
+        pools = [each.pool for each in self._fleet.deployments if each.pool != topics.CLOSING_POOL]
+        self._gauges.expect(pools, {band.priority for band in self._bands.values()} or {0})
+
+    def _ended(self, end: TurnEnded) -> None:
+        """A turn that no worker counts."""
+        self._metrics.counter("parley_turns_total").labels(end.reason.value, end.model or "none", end.tier).inc()
 
     def _on_broken(self, error: BaseException) -> None:
         log.error("the gate stops before it acknowledges anything more", exc_info=error)

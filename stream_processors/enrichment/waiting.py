@@ -5,6 +5,7 @@ And who was dispatched to a pool before whom, which is what `turn.queued` tells.
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 
 from infra.runtime.metrics import Metrics
 from schemas.ids import TurnId
@@ -27,6 +28,12 @@ class QueueGauges:
         self._places: dict[int, dict[TurnId, tuple[str, int]]] = defaultdict(dict)  # partition > turn > pool, number
         self._lines: dict[str, list[int]] = defaultdict(list)  # pool > numbers of its turns, rising
         self._number = 0
+        self._shown: set[tuple[str, int]] = set()
+
+    def expect(self, pools: Iterable[str], bands: Iterable[int]) -> None:
+        """These pools are deployed: they have a queue, be it an empty one."""
+        labels = {(pool, band) for pool in pools for band in bands} - self._shown
+        self._show(labels)
 
     def moved(self, partition: int, before: State | None, after: State | None) -> None:
         """A conversation went from one state to another."""
@@ -81,6 +88,7 @@ class QueueGauges:
         self._show(set(gone))
 
     def _show(self, labels: set[tuple[str, int]]) -> None:
+        self._shown |= labels
         for label in labels:
             pool, band = label
             turns = sum(each[label] for each in self._by_partition.values())

@@ -10,7 +10,7 @@ from infra.runtime.clock import SYSTEM
 from infra.runtime.kafka import Placed
 from infra.runtime.kafka_log import Entry
 from schemas import codec, instants, topics
-from schemas.records import Record, TurnAllowed, TurnCompleted
+from schemas.records import Record, TurnAllowed, TurnCompleted, TurnEnded
 from schemas.turns import LogAddress, Reason
 from stream_processors.enrichment.effects import EndTurn
 from stream_processors.enrichment.hands import Decided, Hands
@@ -78,11 +78,16 @@ async def _end(log: MemoryLog, place: int | None) -> list[Record]:
         log.put(now_ms - 60_000 + 1_000 * number, b"other", b"{}")
     log_as: Any = log
     words: Any = Asked(record)
-    hands = Hands(appender=log_as, reader=log_as, admin=log_as, clock=SYSTEM, words=words, load=lambda *_wanted: None)
+    ended: list[TurnEnded] = []
+    hands = Hands(
+        appender=log_as, reader=log_as, admin=log_as, clock=SYSTEM, words=words, load=lambda *_wanted: None,
+        on_ended=ended.append,
+    )  # fmt: skip
     lost = await hands.perform(
         Decided(partition=0, conversation=record.conversation, state=state, effects=(EndTurn(turn),))
     )
     assert lost == []
+    assert [each.turn for each in ended] == [record.turn]  # it is counted
     return log.others
 
 

@@ -27,3 +27,15 @@ def test_a_line_moves_up_when_one_before_leaves() -> None:
     assert (gauges.dispatched("a"), gauges.before(last)) == (2, 1)
     gauges.closed(0)
     assert (gauges.dispatched("a"), gauges.before(last)) == (1, 0)
+
+
+def test_a_deployed_pool_has_a_queue_before_any_turn() -> None:
+    """Both gauges stand at 0 for each band of a pool, and what waits there already is left as it is."""
+    metrics = Metrics("enrichment")
+    gauges = QueueGauges(metrics)
+    gauges.moved(0, None, _active(1))
+    gauges.expect(["a", "b"], {0, 1})
+    shown = metrics.exposition().decode()
+    for pool, band, turns in (("a", 0, 1), ("a", 1, 0), ("b", 0, 0), ("b", 1, 0)):
+        assert f'parley_queue_turns{{band="{band}",pool="{pool}"}} {turns}.0' in shown
+        assert f'parley_queue_tokens{{band="{band}",pool="{pool}"}} 0.0' in shown
