@@ -447,10 +447,10 @@ class Gate:
         return await self._requests.fetch(partition, turn.order)
 
     async def dispatched(self, here: Scene, partition: int, turn: OpenTurn, request: Request) -> TurnDispatched:
-        """The turn for its worker; its prompt is the planned one, or built again for the same pool."""
+        """The turn for its worker; its prompt is the planned one, once, or built again for the same pool."""
         is_closing = turn.pool == topics.CLOSING_POOL
         deployment = self._fleet.deployment(turn.pool)
-        prompt = None if is_closing else self._prompts.get(turn.turn)
+        prompt = self._prompts.pop(turn.turn, None)
         while prompt is None and not is_closing:
             try:
                 built = self._planner(partition, request.tenant).prompt(turn, request.request, deployment)

@@ -12,6 +12,7 @@ from schemas.ids import TurnId
 from schemas.records import ContextLoaded, DeploymentSet, Record, TurnAllowed, WorkerReported
 from schemas.turns import ContextTurn, Message, Reason, Role
 from stream_processors.enrichment.changelog import Changelog
+from stream_processors.enrichment.composing import Scene
 from stream_processors.enrichment.counting import Measures
 from stream_processors.enrichment.effects import AppendQueued, Dispatch, Effect, EndTurn, LoadContext
 from stream_processors.enrichment.facts import Limits
@@ -157,3 +158,18 @@ async def test_without_a_worker_a_turn_is_queued() -> None:
         if isinstance(each, AppendQueued)
     ]
     assert (told.ahead, told.eta_s) == (0, None)
+
+
+async def test_a_prompt_is_kept_until_it_is_dispatched() -> None:
+    """The planned prompt goes out once and is forgotten; the turn sent again has the same one, built anew."""
+    bench = Bench()
+    asked = allowed(new_conversation(), "a b c")
+    [sent] = [each for each in await bench.take(topics.MODERATED, asked) if isinstance(each, Dispatch)]
+    assert len(bench.gate._prompts) == 1
+    assert asked.conversation is not None
+    here = Scene(
+        conversation=asked.conversation, tenant="acme", user="u1", log=asked.request.log, stored=True, at=now()
+    )
+    first = await bench.gate.dispatched(here, 0, sent.turn, asked)
+    assert not bench.gate._prompts
+    assert await bench.gate.dispatched(here, 0, sent.turn, asked) == first
