@@ -141,7 +141,8 @@ def make_app(
         broker_session_timeout=session_timeout_s,
         broker_heartbeat_interval=_HEARTBEAT_S,
         broker_max_poll_interval=_MAX_POLL_INTERVAL_S,
-        broker_request_timeout=kafka.request_timeout_s,
+        # aiokafka refuses a session that outlasts its requests.
+        broker_request_timeout=max(kafka.request_timeout_s, session_timeout_s + 1),
         # A group that has never committed begins with what was accepted before it existed.
         consumer_auto_offset_reset="earliest",
         consumer_metadata_max_age_ms=30_000,
@@ -172,6 +173,24 @@ def _credentials(kafka: KafkaSettings, context: Any) -> Any:
     return None if context is None else faust.SSLCredentials(context)
 
 
+async def started(app: App) -> None:
+    """The app is up and joins its group. Raises what Faust raises, KafkaUnavailable when it takes over a minute."""
+    starting = asyncio.ensure_future(app.start())
+    crashed = asyncio.ensure_future(app.wait_until_stopped())
+    try:
+        done, _ = await asyncio.wait({starting, crashed}, timeout=_START_S, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        crashed.cancel()
+        if not starting.done():
+            starting.cancel()
+    if starting in done:
+        starting.result()
+    elif app.crash_reason is not None:
+        raise app.crash_reason
+    else:
+        raise KafkaUnavailable(f"{app.conf.id} could not join its group within {_START_S:g} s")
+
+
 class FaustRunner:
     """Runs an app on the running loop, in place of Faust's own worker and its signals.
 
@@ -199,20 +218,7 @@ class FaustRunner:
         if self._lasting is None:
             self._scratch = tempfile.TemporaryDirectory(prefix="parley-faust-")
         app = self._app = self._make(self._lasting or Path(self._scratch.name if self._scratch else ""))
-        starting = asyncio.ensure_future(app.start())
-        crashed = asyncio.ensure_future(app.wait_until_stopped())
-        try:
-            done, _ = await asyncio.wait({starting, crashed}, timeout=_START_S, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            crashed.cancel()
-            if not starting.done():
-                starting.cancel()
-        if starting in done:
-            starting.result()
-        elif app.crash_reason is not None:
-            raise app.crash_reason
-        else:
-            raise KafkaUnavailable(f"{app.conf.id} could not join its group within {_START_S:g} s")
+        await started(app)
 
     async def watch(self) -> None:
         """Keep an app running until cancelled: one that has crashed is replaced, with backoff."""

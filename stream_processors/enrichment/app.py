@@ -19,7 +19,7 @@ from schemas import topics
 from stream_processors.enrichment.changelog import Changelog
 from stream_processors.enrichment.processing import Taken
 from stream_processors.enrichment.settings import EnrichmentSettings
-from stream_processors.faust_app import App, Consumer, make_app
+from stream_processors.faust_app import App, Consumer, make_app, started
 
 log = logging.getLogger(__name__)
 
@@ -203,8 +203,8 @@ class GateApp:
         return table
 
     async def start(self) -> None:
-        """Join the group; returns when the app runs, before partitions are recovered."""
-        await self.app.start()
+        """Join the group; returns when the app runs, before partitions are recovered. Raises: see `started`."""
+        await started(self.app)
 
     async def stop(self, *, is_broken: bool) -> None:
         """Leave the group.

@@ -28,6 +28,15 @@ async def test_the_rules_are_in_force(tmp_path: Path) -> None:
     assert (conf.key_serializer, conf.value_serializer) == ("raw", "raw")
     assert (conf.broker_commit_interval, conf.broker_session_timeout) == (0.05, 6.0)
     assert conf.consumer_auto_offset_reset == "earliest"
+    patient = make_app(
+        KafkaSettings(request_timeout_s=40),
+        "g",
+        commit_interval_s=1,
+        session_timeout_s=60,
+        buffered=1,
+        datadir=tmp_path,
+    )
+    assert patient.conf.broker_request_timeout == 61
     assert Path(conf.datadir) == tmp_path
 
 

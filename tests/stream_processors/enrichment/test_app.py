@@ -1,5 +1,6 @@
 """What the gate takes from faust and what it doesn't: the rules of DESIGN.md that need no broker to be shown."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,6 +10,8 @@ import pytest
 
 from infra.runtime.kafka import KafkaSettings
 from schemas import topics
+from schemas.errors import KafkaUnavailable
+from stream_processors import faust_app
 from stream_processors.enrichment.app import GENERATION_HEADER, INPUTS, GateApp, RocksStore
 from stream_processors.enrichment.changelog import Changelog
 from stream_processors.enrichment.fencing import Stamp, body, stamped
@@ -54,6 +57,26 @@ async def test_faust_is_set_as_the_rules_say(recorded: Recorded) -> None:
     assert recorded.app.context.changelog_topic_name == f"p.{topics.CONTEXT_CHANGELOG}"
     assert {topics.GATE_CHANGELOG, topics.CONTEXT_CHANGELOG} <= topics.TOPICS.keys()
     assert all(topics.TOPICS[name].min_compaction_lag_ms >= 3_600_000 for name in (topics.GATE_CHANGELOG,))
+
+
+async def test_a_start_that_hangs_ends(recorded: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An app that can't join its group, or crashes on its way, is told of instead of waited for."""
+    app = recorded.app.app
+
+    async def forever() -> None:
+        await asyncio.Event().wait()
+
+    async def at_once() -> None:
+        app._crash_reason = ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(faust_app, "_START_S", 0.05)
+    monkeypatch.setattr(app, "start", forever)
+    monkeypatch.setattr(app, "wait_until_stopped", forever)
+    with pytest.raises(KafkaUnavailable):
+        await recorded.app.start()
+    monkeypatch.setattr(app, "wait_until_stopped", at_once)
+    with pytest.raises(ZeroDivisionError):
+        await recorded.app.start()
 
 
 async def test_inputs_are_acknowledged_by_us_alone(recorded: Recorded) -> None:
