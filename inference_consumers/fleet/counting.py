@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from inference_consumers.engines.port import EngineLoad
-from inference_consumers.publishing.ending import output_verdicts
+from inference_consumers.publishing.projecting import verdicts_of
 from infra.runtime.metrics import Metrics
 from schemas import instants, projection
 from schemas.fold import TurnFold
@@ -55,7 +55,7 @@ class Counting:
         if fold.first_token_at is not None and usage.delivered_tokens > 1:
             spoken_ms = max(0, instants.to_ms(end.at) - instants.to_ms(fold.first_token_at))
             self._itl.labels(model, tier).observe(spoken_ms / 1000 / (usage.delivered_tokens - 1))
-        for verdict in output_verdicts(end):
+        for verdict in verdicts_of(fold, end):
             self._verdicts.labels(verdict.stage.value, verdict.action.value, verdict.rule or "none").inc()
 
     def tokens_made(self, count: int) -> None:

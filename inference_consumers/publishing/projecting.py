@@ -18,7 +18,7 @@ def facts(fold: TurnFold, log: LogAddress) -> tuple[tuple[str, Record], ...]:
         raise InvariantBroken(f"{fold.turn} was projected before its end")
     usage = projection.usage(fold)
     return (
-        *((topics.VERDICTS, record) for record in _verdicts(fold, end)),
+        *((topics.VERDICTS, _reached(end, verdict)) for verdict in verdicts_of(fold, end)),
         *(((topics.USAGE, usage),) if usage is not None else ()),
         (topics.TURNS, projection.completed(fold, log)),
     )
@@ -37,24 +37,25 @@ def returned(dispatched: TurnDispatched, source: Source, at: str) -> TurnReturne
     )
 
 
-def _verdicts(fold: TurnFold, end: TurnEnded) -> tuple[VerdictReached, ...]:
+def verdicts_of(fold: TurnFold, end: TurnEnded) -> tuple[Verdict, ...]:
     """One a rule that matched; one that allows when the screen saw an answer and nothing matched."""
     reached = output_verdicts(end)
     if not reached and fold.cursor.seq:
-        reached = (Verdict(stage=Stage.OUTPUT, action=Action.ALLOW),)
-    return tuple(
-        VerdictReached(
-            id=f"{end.turn}.{verdict.stage.value}.{verdict.rule or 'none'}",
-            at=end.at,
-            tenant=end.tenant,
-            conversation=end.conversation,
-            turn=end.turn,
-            attempt=end.attempt,
-            stage=verdict.stage,
-            action=verdict.action,
-            policy=verdict.policy,
-            policy_version=verdict.policy_version,
-            rule=verdict.rule,
-        )
-        for verdict in reached
+        return (Verdict(stage=Stage.OUTPUT, action=Action.ALLOW),)
+    return reached
+
+
+def _reached(end: TurnEnded, verdict: Verdict) -> VerdictReached:
+    return VerdictReached(
+        id=f"{end.turn}.{verdict.stage.value}.{verdict.rule or 'none'}",
+        at=end.at,
+        tenant=end.tenant,
+        conversation=end.conversation,
+        turn=end.turn,
+        attempt=end.attempt,
+        stage=verdict.stage,
+        action=verdict.action,
+        policy=verdict.policy,
+        policy_version=verdict.policy_version,
+        rule=verdict.rule,
     )

@@ -11,26 +11,36 @@ from tests.support.logs import delta, ended, started
 from tests.support.samples import AT, TURN
 
 
-def _fold() -> TurnFold:
+def _fold(*interventions: Verdict) -> TurnFold:
     fold = TurnFold(TURN)
     fold.take(started(TURN, 1), 0)
     for seq in range(3):
         fold.take(delta(TURN, 1, seq), 1 + seq)
-    verdict = Verdict(stage=Stage.OUTPUT, action=Action.FLAG, rule="r")
-    fold.take(replace(ended(TURN, 1, 3), interventions=(verdict,), accepted_at=AT, model="m", tier="gold"), 9)
+    fold.take(replace(ended(TURN, 1, 3), interventions=interventions, accepted_at=AT, model="m", tier="gold"), 9)
     return fold
 
 
 def test_an_ended_turn_is_counted() -> None:
     """Turns, tokens by kind, times and verdicts are counted with the contract's labels and no others."""
     metrics = Metrics("inference")
-    Counting(metrics, "default", lambda: 0.0).turn_ended(_fold())
+    Counting(metrics, "default", lambda: 0.0).turn_ended(
+        _fold(Verdict(stage=Stage.OUTPUT, action=Action.FLAG, rule="r"))
+    )
     text = metrics.exposition().decode()
     assert 'parley_turns_total{model="m",reason="stop",tier="gold"} 1.0' in text
     assert 'parley_tokens_total{kind="delivered",model="m",tier="gold"} 3.0' in text
     assert 'parley_turn_ttft_seconds_count{model="m",tier="gold"} 1.0' in text
     assert 'parley_turn_itl_seconds_count{model="m",tier="gold"} 1.0' in text
     assert 'parley_safety_verdicts_total{action="flag",rule="r",stage="output"} 1.0' in text
+
+
+def test_an_answer_that_passes_is_counted_too() -> None:
+    """Each verdict that is published is counted, also the one that nothing matched."""
+    metrics = Metrics("inference")
+    Counting(metrics, "default", lambda: 0.0).turn_ended(_fold())
+    assert (
+        'parley_safety_verdicts_total{action="allow",rule="none",stage="output"} 1.0' in metrics.exposition().decode()
+    )
 
 
 def test_an_open_turn_is_not_counted() -> None:
