@@ -7,6 +7,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from aiokafka import errors as kafka_errors
@@ -65,7 +66,8 @@ class Follower:
         self._moved = asyncio.Condition()
         self._heard_at = 0.0
         self._has_caught_up = False
-        self._failure = "it is long, or the brokers are slow"
+        self._failure = "the brokers sent nothing"
+        self._on_progress: Callable[[], None] = _nothing
 
     @property
     def lag(self) -> int:
@@ -84,20 +86,26 @@ class Follower:
     async def start(self, *, within_s: float = 60.0) -> None:
         """Read to the ends as they are now, then go on in the background.
 
+        Args:
+            within_s: how long it may stand still. A long topic takes as long as it takes.
+
         Raises:
             TopicUnknown: there is no such topic.
-            KafkaUnavailable: the ends weren't reached in time. It may be called again.
+            KafkaUnavailable: nothing was read for so long. It may be called again, and begins anew.
         """
         try:
-            async with asyncio.timeout(within_s):
+            async with asyncio.timeout(within_s) as limit:
+                self._on_progress = partial(_put_off, limit, within_s)
                 await self._opened()
+                self._on_progress()
                 self._task = asyncio.create_task(self._run(), name=f"follow {self._topic}")
                 await self._reach(dict(self._ends))
+                self._on_progress = _nothing
                 self._has_caught_up = True
         except TimeoutError as error:
             await self.stop()
             raise KafkaUnavailable(
-                f"{self._topic} was not read to its end within {within_s:g} s: {self._failure}"
+                f"{self._topic} was not read to its end, and stood still for {within_s:g} s: {self._failure}"
             ) from error
         except BaseException:
             await self.stop()
@@ -118,6 +126,7 @@ class Follower:
 
     async def stop(self) -> None:
         """Stop following and disconnect. Idempotent."""
+        self._on_progress = _nothing
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -243,6 +252,7 @@ class Follower:
         if fetched.next_offset > self._positions[number] or fetched.end > self._ends.get(number, 0):
             self._positions[number] = fetched.next_offset
             self._ends[number] = fetched.end
+            self._on_progress()
             async with self._moved:
                 self._moved.notify_all()
 
@@ -256,3 +266,13 @@ class Follower:
             "%s/%d: offset %d is gone; reading on at %d", self._topic, number, self._positions[number], beginning
         )
         self._positions[number], self._ends[number] = beginning, end
+
+
+def _put_off(limit: asyncio.Timeout, by_s: float) -> None:
+    """Let the limit count from now on, unless it has struck already."""
+    if not limit.expired():
+        limit.reschedule(asyncio.get_running_loop().time() + by_s)
+
+
+def _nothing() -> None:
+    """Nobody waits."""

@@ -1,8 +1,10 @@
 """Following a topic on a real Kafka: every record once, in order, across a broker's death; refresh is linearizable."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -114,6 +116,23 @@ async def test_a_start_is_bounded(kafka_settings: KafkaSettings) -> None:
         async with asyncio.timeout(20):
             with pytest.raises(KafkaUnavailable):
                 await Follower(settings, topic, Seen()).start(within_s=1)
+
+
+async def test_a_start_may_take_long_while_it_gets_on(appender: Appender, kafka_settings: KafkaSettings) -> None:
+    """A long topic is read to its end however long that takes; only standing still is limited."""
+    big = replace(stop_requested(), tenant="x" * 200_000)
+    for _ in range(20):
+        await appender.append(TOPIC, big, partition=0)
+    taken: list[int] = []
+
+    def slow(_partition: int, entry: Entry) -> None:
+        time.sleep(0.1)
+        taken.append(entry.offset)
+
+    follower = Follower(kafka_settings, TOPIC, slow)
+    await follower.start(within_s=1)
+    assert taken == list(range(20))
+    await follower.stop()
 
 
 async def test_stopped_is_stopped(kafka_settings: KafkaSettings) -> None:
