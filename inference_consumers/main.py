@@ -38,7 +38,7 @@ from infra.runtime.service import Readiness, ServiceSettings, serve
 from infra.runtime.settings import SettingsSource
 from schemas import instants, topics
 from schemas.errors import EngineDead, KafkaUnavailable, SettingsError
-from schemas.ids import ConversationId, TurnId
+from schemas.ids import TurnId
 from schemas.records import DeploymentSet, WorkerReported
 
 log = logging.getLogger(__name__)
@@ -234,9 +234,9 @@ class InferenceService:
 
     # --- hooks --------------------------------------------------------------------------------------------------------
 
-    def _on_stop(self, conversation: ConversationId, turn: TurnId | None) -> None:
+    def _on_stop(self, turn: TurnId) -> None:
         if self._worker is not None:
-            self._worker.on_stop(conversation, turn)
+            self._worker.on_stop(turn)
 
     def _load(self) -> EngineLoad:
         if self._engine is not None and self._info is not None:

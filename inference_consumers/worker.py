@@ -23,7 +23,7 @@ from inference_consumers.scheduling.look_ahead import LookAhead
 from inference_consumers.scheduling.phases import Phase
 from schemas import instants, topics
 from schemas.errors import ContractError, DependencyError
-from schemas.ids import ConversationId, TurnId
+from schemas.ids import TurnId
 from schemas.records import DeadLettered, TurnDispatched
 from schemas.turns import Source
 
@@ -171,20 +171,18 @@ class Worker:
         if tasks:
             await asyncio.wait(tasks, timeout=_DROP_S)
 
-    def on_stop(self, conversation: ConversationId, turn: TurnId | None) -> None:
+    def on_stop(self, turn: TurnId) -> None:
         """Somebody wants this stopped: what runs ends within a step, what waits ends without the engine."""
-        waiting = self._queue.of_turn(turn) if turn is not None else self._queue.of_conversation(conversation)
-        for entry in waiting:
-            if self.is_stopped(entry):
-                self._queue.remove(entry.source)
-                self._start(entry, takes_slot=False)
+        for entry in self._queue.of_turn(turn):
+            self._queue.remove(entry.source)
+            self._start(entry, takes_slot=False)
         for each in self._running.values():
-            if each.course is not None and each.entry.conversation == conversation and self.is_stopped(each.entry):
+            if each.course is not None and each.entry.turn == turn:
                 each.course.interrupt(Interrupt.CANCELLED)
 
     def is_stopped(self, entry: Entry) -> bool:
         """Whether somebody wants the turn stopped."""
-        return self._stops.has(entry.conversation, entry.turn, entry.dispatched_ms)
+        return self._stops.has(entry.turn)
 
     async def asks_group(self, entry: Entry) -> bool:
         """Whether the group says that the source is still ours."""

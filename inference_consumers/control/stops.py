@@ -1,12 +1,12 @@
 """Which turns somebody wants stopped, known to this worker or not, for as long as a turn can live.
 
-Pure. A stop without a turn names whichever was active in the conversation: those dispatched before it.
+Pure. A stop without a turn is for the gate: it alone knows which turn is active, and names it in a stop of its own.
 """
 
 from collections import deque
 from dataclasses import dataclass, field
 
-from schemas.ids import ConversationId, TurnId
+from schemas.ids import TurnId
 
 
 @dataclass(slots=True)
@@ -15,30 +15,19 @@ class Stops:
 
     horizon_ms: int
     _turns: set[TurnId] = field(default_factory=set)
-    _conversations: dict[ConversationId, int] = field(default_factory=dict)
-    _order: deque[tuple[int, ConversationId, TurnId | None]] = field(default_factory=deque)
+    _order: deque[tuple[int, TurnId]] = field(default_factory=deque)
 
     def __len__(self) -> int:
         """Stops that are kept."""
         return len(self._order)
 
-    def add(self, conversation: ConversationId, turn: TurnId | None, at_ms: int) -> None:
+    def add(self, turn: TurnId, at_ms: int) -> None:
         """Keep a stop, made at `at_ms`; older ones than the horizon are forgotten by the way."""
-        self._order.append((at_ms, conversation, turn))
-        if turn is not None:
-            self._turns.add(turn)
-        else:
-            self._conversations[conversation] = max(at_ms, self._conversations.get(conversation, 0))
-        self._forget(at_ms - self.horizon_ms)
+        self._order.append((at_ms, turn))
+        self._turns.add(turn)
+        while self._order[0][0] < at_ms - self.horizon_ms:
+            self._turns.discard(self._order.popleft()[1])
 
-    def has(self, conversation: ConversationId, turn: TurnId, dispatched_ms: int) -> bool:
-        """True when this turn, dispatched then, is to end as `cancelled`."""
-        return turn in self._turns or dispatched_ms <= self._conversations.get(conversation, -1)
-
-    def _forget(self, before_ms: int) -> None:
-        while self._order and self._order[0][0] < before_ms:
-            at_ms, conversation, turn = self._order.popleft()
-            if turn is not None:
-                self._turns.discard(turn)
-            elif self._conversations.get(conversation, 0) <= at_ms:
-                self._conversations.pop(conversation, None)
+    def has(self, turn: TurnId) -> bool:
+        """True when this turn is to end as `cancelled`."""
+        return turn in self._turns

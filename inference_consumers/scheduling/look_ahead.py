@@ -10,7 +10,7 @@ from typing import Final
 
 from inference_consumers.scheduling.counters import TokenCounters
 from inference_consumers.scheduling.entry import Entry
-from schemas.ids import ConversationId, TurnId
+from schemas.ids import TurnId
 from schemas.turns import Source
 
 _FORGET_AT: Final = 10_000  # arrivals after which the counters of idle tenants are dropped
@@ -128,10 +128,6 @@ class LookAhead:
     def of_turn(self, turn: TurnId) -> list[Entry]:
         """The sources of this turn that wait."""
         return [entry for entry in self._entries.values() if entry.turn == turn]
-
-    def of_conversation(self, conversation: ConversationId) -> list[Entry]:
-        """The sources of this conversation that wait."""
-        return [entry for entry in self._entries.values() if entry.conversation == conversation]
 
     def lowest_of(self, topic: str, partition: int, count: int) -> list[Entry]:
         """The first waiting ones of a partition, by offset."""

@@ -161,11 +161,11 @@ class Pool:
         """Append the dispatch alone."""
         return await self.appender.append(f"inference.{dispatched.pool}", dispatched, partition=partition)
 
-    async def stop_turn(self, dispatched: TurnDispatched, *, names_turn: bool = True) -> None:
+    async def stop_turn(self, dispatched: TurnDispatched) -> None:
         """Ask for the turn's stop."""
         record = TurnStopRequested(
             id=uuid.uuid4().hex, at=instants.from_ms(now_ms()), tenant=dispatched.tenant,
-            conversation=dispatched.conversation, turn=dispatched.turn if names_turn else None,
+            conversation=dispatched.conversation, turn=dispatched.turn,
         )  # fmt: skip
         await self.appender.append(topics.CONTROL, record)
 

@@ -63,18 +63,6 @@ async def test_a_running_turn_stops_within_a_step(pool: Pool) -> None:
     assert usage.generated_tokens == usage.delivered_tokens + usage.discarded_tokens
 
 
-async def test_a_stop_of_the_conversation_stops_its_active_turn(pool: Pool) -> None:
-    """A stop that names no turn ends the one that was dispatched before it."""
-    turn = dispatch_of("tokens: 4000")
-    async with pool.worker():
-        await pool.dispatch(turn)
-        await pool.shown(turn)
-        await pool.stop_turn(turn, names_turn=False)
-        fold = await pool.ended(turn)
-    assert fold.ended is not None
-    assert fold.ended.reason is Reason.CANCELLED
-
-
 async def test_a_waiting_turn_stops_without_the_engine(pool: Pool) -> None:
     """A turn that waits for a slot ends as cancelled at once and costs no prompt token."""
     busy, waiting = dispatch_of("tokens: 4000"), dispatch_of("tokens: 10")

@@ -195,10 +195,10 @@ async def test_lost_partitions_are_dropped_at_once() -> None:
         assert engine.open_generations == 1
         assert house.worker.waiting == 0
         assert house.group.finished == []
-        conversation = house.payloads.dispatched[kept].conversation
-        assert conversation is not None
-        house.stops.add(conversation, None, 10**13)
-        house.worker.on_stop(conversation, None)
+        turn = house.payloads.dispatched[kept].turn
+        assert turn is not None
+        house.stops.add(turn, 10**13)
+        house.worker.on_stop(turn)
         await house.group.has_finished(1)
         assert house.group.finished == [kept]
 

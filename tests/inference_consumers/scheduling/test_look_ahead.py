@@ -77,11 +77,10 @@ def test_overdue_turns_come_out_once() -> None:
 
 
 def test_turns_are_found_for_stops() -> None:
-    """Waiting turns are found by turn and by conversation."""
+    """Waiting turns are found by turn."""
     one, other = entry(), entry()
     queue = _filled(one, other)
     assert queue.of_turn(one.turn) == [one]
-    assert queue.of_conversation(other.conversation) == [other]
 
 
 def test_the_lowest_of_a_partition_are_given_back_first() -> None:
