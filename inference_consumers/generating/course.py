@@ -361,13 +361,15 @@ class Course:
         generation, self._generation = self._generation, None
         if generation is not None:
             await generation.close()
+            self._count(discarded=generation.unheard_tokens)
         if not keeps_slot and self._on_slot_free is not None:
             self._on_slot_free()
             self._on_slot_free = None
 
     async def _pause(self, count: int, *, wakes: bool) -> None:
         """Back off, longer each time and never in step with others; an interrupt wakes it."""
-        pause_s = min(_BACKOFF_S * 2**count, _MAX_BACKOFF_S) * (0.5 + self._tools.jitter() / 2)
+        # The exponent is bounded too: 2**1100 is no float.
+        pause_s = min(_BACKOFF_S * 2 ** min(count, 10), _MAX_BACKOFF_S) * (0.5 + self._tools.jitter() / 2)
         if not wakes:
             await asyncio.sleep(pause_s)
             return

@@ -51,11 +51,17 @@ class Generation:
         self._on_started = on_started
         self._on_tokens = on_tokens
         self._early: list[Piece] = []
+        self._unheard_tokens = 0
         self._releaser: Releaser | None = None
         self._stream: DeltaStream | None = None
         self._finish: Reason | None = None
         self._interrupt: Interrupt | None = None
         self._task = asyncio.create_task(self._run(), name=f"generate {request.id}")
+
+    @property
+    def unheard_tokens(self) -> int:
+        """Made, and seen by no screen: the claim wasn't ours yet, or the answer had ended."""
+        return self._unheard_tokens
 
     def is_behind(self, token_ids: list[int]) -> bool:
         """True when it goes on exactly behind these released tokens."""
@@ -109,6 +115,7 @@ class Generation:
                 piece = self._repetition.beyond(item)
                 if piece is None:
                     continue
+                self._unheard_tokens += len(piece.token_ids)
                 if self._releaser is None:
                     self._early.append(piece)
                 elif self._show(piece):
@@ -119,6 +126,7 @@ class Generation:
         releaser, stream = self._releaser, self._stream
         if releaser is None or stream is None:
             return False
+        self._unheard_tokens -= len(piece.token_ids)
         for released in releaser.push(piece.text, piece.token_ids):
             stream.push(released.text, released.token_ids)
         if releaser.stopped_by is None and piece.finish is not None:

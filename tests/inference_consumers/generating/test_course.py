@@ -14,6 +14,7 @@ from schemas.errors import ContextTooLarge, EngineDead, EngineFailed, ErrorCode
 from schemas.records import PolicyPublished, Record, TurnReturned, TurnStarted
 from schemas.turns import Failure, LogAddress, Options, Reason, Source
 from tests.inference_consumers.generating.courses import SOURCE, Stage, dispatch
+from tests.inference_consumers.memory_log import MemoryLog
 from tests.inference_consumers.scripted_engine import ScriptedEngine, said
 from tests.support.logs import TURNS, delta, ended, started
 from tests.support.samples import AT, TURN
@@ -170,6 +171,46 @@ async def test_an_interrupt_ends_the_engine_and_the_turn(why: Interrupt, reason:
     assert _reason(stage) is reason
     assert engine.open_generations == 0
     assert stage.freed == 1
+
+
+async def test_what_was_made_before_the_claim_is_counted_when_a_stop_throws_it_away() -> None:
+    """Tokens that the engine made beside the claim cost as much as any other."""
+    engine, is_acked = ScriptedEngine(said("a", "b", "c", finish=None)), asyncio.Event()
+
+    class LateLog(MemoryLog):
+        async def send(self, log: LogAddress, record: Record, *, trace: str | None = None) -> "asyncio.Future[int]":
+            ack = await super().send(log, record, trace=trace)
+
+            async def late() -> int:
+                await is_acked.wait()
+                return await ack
+
+            return asyncio.create_task(late())
+
+    stage = Stage(engine, log=LateLog())
+    course = stage.course(dispatch())
+    running = asyncio.create_task(course.run())
+
+    async def all_made() -> bool:
+        return stage.tokens == 3
+
+    await until(all_made, every_s=0.001)
+    course.interrupt(Interrupt.CANCELLED)
+    is_acked.set()
+    assert await running is Phase.FINISHED
+    end = stage.fold().ended
+    assert end is not None
+    assert (end.reason, end.discarded_tokens, stage.fold().text) == (Reason.CANCELLED, 3, "")
+    usage = stage.outlet.facts[-2][1]
+    assert getattr(usage, "generated_tokens", None) == 3
+
+
+async def test_an_outage_of_an_hour_is_waited_out() -> None:
+    """However often an attempt was lost, the pause before the next is a number."""
+    course = Stage(None).course(dispatch())
+    course.interrupt(Interrupt.HANDED_OVER)
+    async with asyncio.timeout(1):
+        await course._pause(5_000, wakes=True)
 
 
 async def test_a_stopped_turn_never_meets_the_engine() -> None:
