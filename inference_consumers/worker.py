@@ -21,6 +21,7 @@ from inference_consumers.publishing import projecting
 from inference_consumers.scheduling.entry import Entry
 from inference_consumers.scheduling.look_ahead import LookAhead
 from inference_consumers.scheduling.phases import Phase
+from infra.runtime.kafka import RecordTooLarge
 from schemas import instants, topics
 from schemas.errors import ContractError, DependencyError
 from schemas.ids import TurnId
@@ -65,6 +66,7 @@ class _Running:
     generation: int
     task: "asyncio.Task[None] | None" = None
     course: Course | None = None
+    charged_tokens: int = 0
 
 
 class Worker:
@@ -255,7 +257,7 @@ class Worker:
         if held is None:
             return
         self._busy += takes_slot
-        running = self._running[entry.source] = _Running(entry, held.generation)
+        running = self._running[entry.source] = _Running(entry, held.generation, charged_tokens=entry.cost_tokens)
         running.task = asyncio.create_task(self._carry(running, held, takes_slot=takes_slot), name=entry.turn)
         running.task.add_done_callback(self._note_failure)
 
@@ -320,6 +322,9 @@ class Worker:
             try:
                 await self._tools.outlet.publish((topics.TURNS, record), trace=dispatched.traceparent)
                 break
+            except RecordTooLarge:
+                log.exception("a turn can't be given back", extra={"turn": dispatched.turn})
+                break
             except DependencyError as error:
                 log.warning("a turn could not be given back: %s", error)
                 await asyncio.sleep(_RETRY_S)
@@ -339,6 +344,9 @@ class Worker:
         while True:
             try:
                 await self._tools.outlet.publish((topics.DEAD_LETTERS, letter))
+                break
+            except RecordTooLarge:
+                log.exception("a dead letter can't be sent")
                 break
             except DependencyError as away:
                 log.warning("a dead letter could not be sent: %s", away)
@@ -360,9 +368,15 @@ class Worker:
             self._wake.set()
 
     def _on_started(self, entry: Entry, started: Started) -> None:
-        """The prompt was charged whole when the turn got its slot: what was in the engine's memory is given back."""
-        charged = started.prompt_tokens - started.cached_tokens - entry.cost_tokens
-        self._queue.charge(entry, prompt_tokens=charged)
+        """The prompt was charged whole when the turn got its slot: what was in the engine's memory is given back.
+
+        An engine may estimate first and tell better at the end: the difference to what was charged counts.
+        """
+        running = self._running.get(entry.source)
+        if running is not None:
+            read = started.prompt_tokens - started.cached_tokens
+            self._queue.charge(entry, prompt_tokens=read - running.charged_tokens)
+            running.charged_tokens = read
 
     def _on_tokens(self, entry: Entry, count: int) -> None:
         self._queue.charge(entry, generated_tokens=count)

@@ -14,6 +14,7 @@ from inference_consumers.claims.decision import Decision, Standing
 from inference_consumers.claims.procedure import ClaimProcedure, Denied, LogView, Owned
 from inference_consumers.claims.road import read_into, walk
 from inference_consumers.engines.port import GenerationRequest, Started
+from inference_consumers.generating.delta_stream import is_too_long, spelled_bytes
 from inference_consumers.generating.generation import Generation, Interrupt
 from inference_consumers.generating.releaser import Releaser
 from inference_consumers.generating.shown_answer import ShownAnswer
@@ -22,6 +23,7 @@ from inference_consumers.publishing import projecting
 from inference_consumers.publishing.ending import Ending, Tally, error_of, expired, failed, written
 from inference_consumers.scheduling.entry import Entry
 from inference_consumers.scheduling.phases import Happening, Phase, advance
+from infra.runtime.kafka import RecordTooLarge
 from infra.runtime.logs import bound, trace_id
 from schemas import instants, topics
 from schemas.errors import CallerError, DependencyError, EngineDead, EngineFailed, ErrorCode
@@ -71,7 +73,6 @@ class Course:
         self._why: Interrupt | None = None
         self._interrupted = asyncio.Event()
         self._tally = Tally()
-        self._has_started = False
         self.phase = Phase.CLAIMING
 
     def interrupt(self, why: Interrupt) -> None:
@@ -99,6 +100,10 @@ class Course:
                     return await self._attempt()
                 except EngineDead:
                     raise
+                except RecordTooLarge:
+                    # No attempt makes it smaller: held back, it would hold its partition's commits for ever.
+                    log.exception("a turn is given up", extra={"turn": self.entry.turn})
+                    return self._happens(Happening.UNWRITABLE)
                 except DependencyError as error:
                     self._may_skip_reading = False
                     self._happens(Happening.ATTEMPT_LOST)
@@ -291,6 +296,7 @@ class Course:
         if isinstance(ended, Interrupt):
             self._count(discarded=releaser.held_tokens)
             return replace(_cut_off(ended), verdicts=releaser.verdicts)
+        self._count(discarded=releaser.held_tokens)
         return Ending(reason=ended, verdicts=releaser.verdicts)
 
     # --- what ends a turn without its engine --------------------------------------------------------------------------
@@ -308,6 +314,8 @@ class Course:
         limit = dispatched.options.max_tokens
         # With stop texts the engine must say whether the last of them ended the answer.
         if limit is not None and len(view.fold.token_ids) >= limit and not dispatched.options.stop:
+            return Ending(reason=Reason.LENGTH)
+        if is_too_long(spelled_bytes(view.fold.text)):
             return Ending(reason=Reason.LENGTH)
         return None
 
@@ -342,9 +350,7 @@ class Course:
 
     def _on_engine_started(self, started: Started) -> None:
         self._tally = replace(self._tally, prompt_tokens=started.prompt_tokens, cached_tokens=started.cached_tokens)
-        if not self._has_started:
-            self._has_started = True
-            self._tools.on_started(self.entry, started)
+        self._tools.on_started(self.entry, started)
 
     def _on_lost(self) -> None:
         if self._generation is not None:

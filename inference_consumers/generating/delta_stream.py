@@ -6,10 +6,23 @@ from typing import Final
 
 from inference_consumers.generating.coalescer import Coalescer, Delta
 from inference_consumers.publishing.attempt_log import AttemptLog
+from schemas import codec
 from schemas.records import TurnDelta
 
 # While this many deltas of a turn are unacknowledged, the log is slower than the engine: merging more helps both.
 _MAX_UNACKED: Final = 8
+# TurnCompleted has the whole answer and 448 KiB beside it, and is to stay below a record's 1 000 000 bytes.
+_MAX_SHOWN_BYTES: Final = 512 * 1024
+
+
+def spelled_bytes(text: str) -> int:
+    """How much of a record the text takes: JSON spells a line's end in two bytes."""
+    return len(codec.encode(text)) - 2
+
+
+def is_too_long(shown_bytes: int) -> bool:
+    """Whether an answer of so many spelled bytes must end here."""
+    return shown_bytes >= _MAX_SHOWN_BYTES
 
 
 class DeltaStream:
@@ -20,9 +33,18 @@ class DeltaStream:
         write: a delta as a record with the given `seq`.
         seq: of the first delta.
         merge_ms: see Coalescer.
+        shown_bytes: of what was shown before, see `spelled_bytes`.
     """
 
-    def __init__(self, log: AttemptLog, write: Callable[[int, Delta], TurnDelta], *, seq: int, merge_ms: float) -> None:
+    def __init__(
+        self,
+        log: AttemptLog,
+        write: Callable[[int, Delta], TurnDelta],
+        *,
+        seq: int,
+        merge_ms: float,
+        shown_bytes: int = 0,
+    ) -> None:
         self._log = log
         self._write = write
         self._coalescer = Coalescer(merge_ms)
@@ -32,11 +54,18 @@ class DeltaStream:
         self.seq = seq
         self.texts: list[str] = []
         self.token_ids: list[int] = []
+        self._shown_bytes = shown_bytes
+
+    @property
+    def is_full(self) -> bool:
+        """Nothing more fits behind what was shown."""
+        return is_too_long(self._shown_bytes)
 
     def push(self, text: str, token_ids: tuple[int, ...]) -> None:
         """Show a piece."""
         self.texts.append(text)
         self.token_ids.extend(token_ids)
+        self._shown_bytes += spelled_bytes(text)
         self._send(self._coalescer.push(text, token_ids, self._now_ms()))
         self.pump()
 

@@ -136,4 +136,6 @@ class Generation:
             self._finish = Reason.WITHHELD
         elif piece.finish is not None:
             self._finish = piece.finish
+        elif stream.is_full:
+            self._finish = Reason.LENGTH
         return self._finish is not None

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from inference_consumers.generating.coalescer import Delta
-from inference_consumers.generating.delta_stream import DeltaStream
+from inference_consumers.generating.delta_stream import DeltaStream, spelled_bytes
 from inference_consumers.generating.generation import Generation
 from inference_consumers.generating.releaser import Releaser
 from inference_consumers.generating.tools import Tools
@@ -31,7 +31,13 @@ class ShownAnswer:
         self.log = AttemptLog(
             tools.log, dispatched.log, on_lost=on_lost, on_acked=self._on_acked, trace=dispatched.traceparent
         )
-        self.stream = DeltaStream(self.log, self._delta, seq=fold.cursor.seq, merge_ms=tools.merge_ms)
+        self.stream = DeltaStream(
+            self.log,
+            self._delta,
+            seq=fold.cursor.seq,
+            merge_ms=tools.merge_ms,
+            shown_bytes=spelled_bytes(fold.text),
+        )
 
     @property
     def text(self) -> str:

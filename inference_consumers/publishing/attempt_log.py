@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 
 from inference_consumers.publishing.port import TurnLog
+from infra.runtime.kafka import RecordTooLarge
 from schemas.errors import DependencyError, KafkaUnavailable
 from schemas.records import Record
 from schemas.turns import LogAddress
@@ -45,6 +46,7 @@ class AttemptLog:
         self._settled.set()
         self._last_offset = -1
         self._is_closed = False
+        self._failure: BaseException | None = None
         self.unacked = 0
         self.is_lost = False
 
@@ -62,9 +64,12 @@ class AttemptLog:
         """Wait until all that was put is acknowledged and return the last one's offset, -1 for nothing.
 
         Raises:
+            RecordTooLarge: the attempt is lost, and any other would be.
             KafkaUnavailable: the attempt is lost.
         """
         await self._settled.wait()
+        if isinstance(self._failure, RecordTooLarge):
+            raise self._failure
         if self.is_lost:
             raise KafkaUnavailable("an append of this attempt failed: it may be in the log or not")
         return self._last_offset
@@ -81,15 +86,15 @@ class AttemptLog:
         while self._queue and not self.is_lost:
             try:
                 ack = await self._log.send(self._address, self._queue.popleft(), trace=self._trace)
-            except DependencyError:
-                self._lose()
+            except DependencyError as error:
+                self._lose(error)
             else:
                 ack.add_done_callback(self._acked)
         self._sender = None
 
     def _acked(self, future: "asyncio.Future[int]") -> None:
         if future.cancelled() or future.exception() is not None:
-            self._lose()
+            self._lose(None if future.cancelled() else future.exception())
             return
         self._last_offset = max(self._last_offset, future.result())
         self.unacked -= 1
@@ -97,9 +102,9 @@ class AttemptLog:
             self._settled.set()
         self._on_acked()
 
-    def _lose(self) -> None:
+    def _lose(self, failure: BaseException | None) -> None:
         if not self.is_lost:
-            self.is_lost = True
+            self.is_lost, self._failure = True, failure
             self._queue.clear()
             self._settled.set()
             self._on_lost()

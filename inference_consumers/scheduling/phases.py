@@ -35,9 +35,14 @@ class Happening(Enum):
     RETURN_ACKED = "return acked"
     HANDED_OVER = "handed over"  # a graceful stop
     DROPPED = "dropped"  # the partition is gone
+    UNWRITABLE = "unwritable"  # a record of it is larger than the broker takes
 
 
-_ENDED_ELSEWHERE: Final = {Happening.HANDED_OVER: Phase.LEFT, Happening.DROPPED: Phase.LEFT}
+_ENDED_ELSEWHERE: Final = {
+    Happening.HANDED_OVER: Phase.LEFT,
+    Happening.DROPPED: Phase.LEFT,
+    Happening.UNWRITABLE: Phase.FINISHED,
+}
 
 NEXT: Final[Mapping[tuple[Phase, Happening], Phase]] = {
     (Phase.WAITING, Happening.PICKED): Phase.CLAIMING,

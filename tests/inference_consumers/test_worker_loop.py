@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from inference_consumers.control.stops import Stops
+from inference_consumers.engines.port import Started
 from inference_consumers.intake.port import Arrival
 from inference_consumers.worker import Worker
 from schemas import topics
@@ -142,6 +143,26 @@ async def test_the_least_served_tenant_is_next() -> None:
         script.is_open.set()
         await house.group.has_finished(5)
         assert [text for text, _ in house.ends()].index("b0") == 1
+
+
+async def test_a_prompt_is_charged_once_however_often_it_is_told() -> None:
+    """An engine that estimates a prompt and counts it at the end costs its tenant the count, not both."""
+    engine = ScriptedEngine(said("a", finish=None))
+    async with _house(engine) as house:
+        house.arrive(_turn("one"))
+
+        async def runs() -> bool:
+            return bool(house.stage.log.records) and engine.open_generations == 1
+
+        await until(runs, every_s=0.001)
+        [running] = house.worker._running.values()
+        service = house.worker._queue.service
+        house.worker._on_started(running.entry, Started(prompt_tokens=30, cached_tokens=0))
+        told = service("acme", running.entry.priority)
+        house.worker._on_started(running.entry, Started(prompt_tokens=30, cached_tokens=0))
+        assert service("acme", running.entry.priority) == told
+        house.worker._on_started(running.entry, Started(prompt_tokens=40, cached_tokens=0))
+        assert service("acme", running.entry.priority) > told
 
 
 async def test_payloads_beyond_the_room_are_read_again() -> None:

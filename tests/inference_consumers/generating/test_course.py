@@ -8,10 +8,11 @@ import pytest
 from inference_consumers.engines.port import Answer, GenerationRequest
 from inference_consumers.generating.generation import Interrupt
 from inference_consumers.scheduling.phases import Phase
+from infra.runtime.kafka import RecordTooLarge
 from infra.runtime.kafka_log import Entry
 from schemas import codec, topics
 from schemas.errors import ContextTooLarge, EngineDead, EngineFailed, ErrorCode
-from schemas.records import PolicyPublished, Record, TurnReturned, TurnStarted
+from schemas.records import PolicyPublished, Record, TurnEnded, TurnReturned, TurnStarted
 from schemas.turns import Failure, LogAddress, Options, Reason, Source
 from tests.inference_consumers.generating.courses import SOURCE, Stage, dispatch
 from tests.inference_consumers.memory_log import MemoryLog
@@ -127,6 +128,42 @@ async def test_a_budget_that_is_used_up_ends_the_turn() -> None:
     await stage.course(dispatch(options=Options(max_tokens=3)), is_new=False).run()
     assert _reason(stage) is Reason.LENGTH
     assert not engine.requests
+
+
+async def test_an_endless_answer_ends_where_no_record_could_hold_it() -> None:
+    """At 512 KiB, as JSON spells it, the answer ends by its length; so does one that a successor finds that long."""
+    engine = ScriptedEngine(said(*["\n" * 16_000] * 40, finish=None))
+    stage = Stage(engine)
+    await stage.course(dispatch()).run()
+    assert _reason(stage) is Reason.LENGTH
+    assert stage.fold().text == "\n" * 16_000 * 17
+    assert engine.open_generations == 0
+    successor = Stage(ScriptedEngine(said("x")))
+    successor.log.records = stage.log.records[:-1]
+    await successor.course(dispatch(), is_new=False).run()
+    assert _reason(successor) is Reason.LENGTH
+    assert not successor.outlet.failures
+
+
+@pytest.mark.parametrize("place", ["end", "facts"])
+async def test_what_no_broker_takes_is_not_tried_for_ever(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record that is too large for good gives its source free, or it would hold its partition's commits for ever."""
+    stage = Stage(ScriptedEngine(said("a")))
+    publish, send = stage.outlet.publish, stage.log.send
+
+    async def narrow_outlet(*facts: tuple[str, Record], trace: str | None = None) -> None:
+        if place == "facts":
+            raise RecordTooLarge("as asked")
+        await publish(*facts, trace=trace)
+
+    async def narrow_log(log: LogAddress, record: Record, *, trace: str | None = None) -> "asyncio.Future[int]":
+        if place == "end" and isinstance(record, TurnEnded):
+            raise RecordTooLarge("as asked")
+        return await send(log, record, trace=trace)
+
+    monkeypatch.setattr(stage.outlet, "publish", narrow_outlet)
+    monkeypatch.setattr(stage.log, "send", narrow_log)
+    assert await stage.course(dispatch()).run() is Phase.FINISHED
 
 
 async def test_a_repeat_is_finished_and_writes_nothing() -> None:
