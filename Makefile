@@ -7,7 +7,8 @@ VENV := .venv
 PY := $(VENV)/bin/python
 # One version for everybody: the lock is read the same way everywhere.
 UV_VERSION := 0.13.9
-UV := $(VENV)/bin/uv
+# System certificates: a machine behind an inspecting proxy has its issuer there.
+UV := $(VENV)/bin/uv --system-certs
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13,$(if $(shell $(name) --version 2>/dev/null),$(name))))
 
 ROOMS := schemas producers stream_processors inference_consumers delivery infra tests
