@@ -280,7 +280,8 @@ class Supervisor:
                     f"  key       {key}",
                     f"  engine    {options.engine}",
                     f"  data      {self._up.data}",
-                    "Ctrl-C ends all of it; `parley chat` talks to it.",
+                    f"`parley chat --data {self._up.data}` talks to it;",
+                    f"Ctrl-C or `parley down --data {self._up.data}` ends all of it.",
                 ]
             )
         )
