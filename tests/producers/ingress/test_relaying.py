@@ -59,7 +59,7 @@ async def test_stored_and_unstored_at_once(
     """Of two kinds under one key that passed each other unseen, the second learns of the first and doesn't hang."""
     monkeypatch.setattr(relaying, "_AGREE_S", 0.5)
     body = {"messages": [{"role": "user", "content": "echo: race"}]}
-    key = {"Idempotency-Key": "race-1"}
+    key = {"Idempotency-Key": "two-kinds-1"}
     async with http.post("/v1/chat/completions", json=body, headers=key) as answer:
         assert answer.status == 200
     seen = gateway.gateway._handed._acceptance._reader.unstored
