@@ -213,7 +213,7 @@ class Watched:
                 await starting
             raise
         self._enter(Phase.READY)
-        self._keeping = asyncio.create_task(self._keep(time.monotonic()), name=f"keep {self.part.name}")
+        self._keeping = asyncio.create_task(self._keep(), name=f"keep {self.part.name}")
 
     async def stop(self, limit_s: float) -> None:
         """End it for good. Idempotent; cancelling kills it."""
@@ -226,26 +226,31 @@ class Watched:
         await self.part.stop(limit_s)
         self._enter(Phase.ENDED)
 
-    async def _keep(self, started_at: float) -> None:
+    async def _keep(self) -> None:
         """Start it again whenever it ends, for ever: what is wrong may be mended meanwhile."""
         backoff = Backoff()
-        error: ParleyError = await self.part.ended()
+        error, ran_s = await self._ended()
         while True:
-            backoff, wait_s = backoff.ended(time.monotonic() - started_at)
+            backoff, wait_s = backoff.ended(ran_s)
             self._enter(Phase.WAITING)
             first_line = str(error).splitlines()[0]
             self._say(f"{first_line}; starting {self.part.name} again in {wait_s:g} s")
             await asyncio.sleep(wait_s)
-            started_at = time.monotonic()
             self._enter(Phase.STARTING)
             try:
                 await self.part.start()
             except ParleyError as failed:
-                error = failed
+                error, ran_s = failed, 0.0
                 continue
             self._enter(Phase.READY)
             self._say(f"{self.part.name} is back (pid {self.part.pid})")
-            error = await self.part.ended()
+            error, ran_s = await self._ended()
+
+    async def _ended(self) -> tuple[ParleyError, float]:
+        """Why it ended, and how many seconds it had worked by then."""
+        ready_at = time.monotonic()
+        error = await self.part.ended()
+        return error, time.monotonic() - ready_at
 
     def _enter(self, phase: Phase) -> None:
         self.phase = phase

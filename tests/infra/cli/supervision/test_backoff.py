@@ -16,7 +16,7 @@ def test_each_early_end_doubles_the_wait_up_to_the_longest() -> None:
 
 
 def test_a_good_run_begins_anew() -> None:
-    """Who ran for a minute is started again at once, whatever was before."""
+    """Who has worked for a while is started again at once, whatever was before."""
     assert Backoff(50).ended(GOOD_RUN_S) == (Backoff(1), FIRST_S)
 
 
