@@ -43,14 +43,19 @@ class Facts:
         log = self.logs.get(conversation_of(name))
         return (log.turns if log is not None else {}).get(name, FoldedTurn())
 
-    def open_turns(self) -> list[str]:
-        """Accepted turns that have no end in the log, are not in `chat.turns`, or have no row yet."""
+    def rows_expected(self, turn: str, traffic: Traffic) -> int:
+        """How many rows the turn is to have."""
+        is_stored = turn in self.requested and self.requested[turn]["request"]["stored"]
+        return int(is_stored and conversation_of(turn) not in traffic.deleted)
+
+    def open_turns(self, traffic: Traffic) -> list[str]:
+        """Accepted turns that have no end in the log, are not in `chat.turns`, or whose row is not as it is to be."""
         return [
             name
-            for name, record in self.requested.items()
+            for name in self.requested
             if self.turn(name).ended is None
             or name not in self.completed
-            or (record["request"]["stored"] and not self.rows.get(name))
+            or len(self.rows.get(name, ())) != self.rows_expected(name, traffic)
         ]
 
 
@@ -126,7 +131,14 @@ def audit(facts: Facts, traffic: Traffic) -> list[Verdict]:
     return [
         Verdict("accepted turns that were lost", len(accepted), _each(accepted, lambda turn: _lost(facts, turn))),
         Verdict("turns without exactly one end", len(accepted), _each(accepted, lambda turn: _ends(facts, turn))),
-        Verdict("turns without exactly one row", len(accepted), _each(accepted, lambda turn: _row(facts, turn))),
+        Verdict(
+            "turns without exactly one row", len(accepted), _each(accepted, lambda turn: _row(facts, turn, traffic))
+        ),
+        Verdict(
+            "resets that the log doesn't show",
+            len(traffic.reset),
+            _each(traffic.reset, lambda each: _unreset(facts, each)),
+        ),
         Verdict("gaps that a reader saw", len(told), ["a gap"] * traffic.read.gaps),
         Verdict("repeats that a reader saw", len(told), ["a repeat"] * (traffic.read.repeats + traffic.posted.repeats)),
         Verdict("screens that were contradicted", len(told), traffic.read.contradictions),
@@ -170,8 +182,13 @@ def _ends(facts: Facts, turn: str) -> str | None:
     return None if is_one else f"{turn}: ends in chat.turns: {sorted(ids)}"
 
 
-def _row(facts: Facts, turn: str) -> str | None:
-    expected = 1 if turn in facts.requested and facts.requested[turn]["request"]["stored"] else 0
+def _unreset(facts: Facts, conversation: str) -> str | None:
+    log = facts.logs.get(conversation)
+    return None if log is not None and log.resets else f"{conversation}: no conversation.reset"
+
+
+def _row(facts: Facts, turn: str, traffic: Traffic) -> str | None:
+    expected = facts.rows_expected(turn, traffic)
     found = len(facts.rows.get(turn, ()))
     return None if found == expected else f"{turn}: {found} rows, not {expected}"
 

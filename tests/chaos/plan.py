@@ -21,6 +21,10 @@ _FREEZE_S: Final = (4.0, 14.0)
 # At 40 tokens/s: answers of half a second to three seconds.
 _TOKENS: Final = (20, 120)
 _QUEUED: Final = 0.15
+_UNSTORED: Final = 0.08
+_RESET: Final = 0.15
+_DELETED: Final = 0.1
+_MADE_FIRST: Final = 0.6
 
 
 class Way(Enum):
@@ -88,12 +92,16 @@ class ConversationPlan:
 
     Args:
         is_made_first: by `POST /v1/conversations`, so that it may have an own topic; else its first turn makes it.
+        reset_before: the turn before which its context is begun anew; None = it isn't.
+        is_deleted: once all its turns have ended.
     """
 
     number: int
     tenant: str
     is_made_first: bool
     turns: tuple[TurnPlan, ...]
+    reset_before: int | None = None
+    is_deleted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,12 +135,17 @@ def conversations(seed: int, scale: Scale) -> tuple[ConversationPlan, ...]:
     share, more = divmod(scale.turns, scale.conversations)
     found = []
     for number in range(scale.conversations):
-        is_unstored = chance.random() < 0.08
+        is_unstored = chance.random() < _UNSTORED
         count = share + (number < more)
         turns = tuple(_turn(chance, f"{seed}-{number}-{each}", is_unstored=is_unstored) for each in range(count))
         found.append(
             ConversationPlan(
-                number=number, tenant=chance.choice(TENANTS), is_made_first=chance.random() < 0.6, turns=turns
+                number=number,
+                tenant=chance.choice(TENANTS),
+                is_made_first=chance.random() < _MADE_FIRST,
+                turns=turns,
+                reset_before=chance.randrange(1, count) if chance.random() < _RESET and count > 1 else None,
+                is_deleted=chance.random() < _DELETED,
             )
         )
     return tuple(found)

@@ -22,6 +22,7 @@ def lines(outcome: Outcome) -> Iterator[str]:
         ended = outcome.facts.turn(turn).ended
         reason = "open" if ended is None else str(ended["reason"])
         reasons[reason] = reasons.get(reason, 0) + 1
+    yield f"  conversations reset: {len(traffic.reset)}, deleted: {len(traffic.deleted)}"
     yield "  ended: " + ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items()))
     yield ""
     yield f"{'tier':<14}{'SIGKILL':>9}{'SIGSTOP':>9}"

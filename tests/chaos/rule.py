@@ -36,6 +36,7 @@ class FoldedLog:
     """All turns of one conversation."""
 
     order: int = -1
+    resets: int = 0
     turns: dict[str, FoldedTurn] = field(default_factory=dict)
 
     def take(self, offset: int, record: Json) -> None:
@@ -44,6 +45,7 @@ class FoldedLog:
         if kind in {"turn.accepted", "conversation.reset", "conversation.moved"}:
             if record["order"] > self.order:
                 self.order = record["order"]
+                self.resets += kind == "conversation.reset"
                 if kind == "turn.accepted":
                     self.turns.setdefault(record["turn"], FoldedTurn()).accepted = record
             return

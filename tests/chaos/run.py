@@ -98,7 +98,7 @@ async def run(
     if not striking.cancelled():
         striking.result()
     ended_s = time.monotonic()
-    facts = await _settled(running)
+    facts = await _settled(running, traffic)
     verdicts = audit.audit(facts, traffic)
     return Outcome(
         seed=seed,
@@ -117,7 +117,7 @@ async def _tell(traffic: Traffic, dealing: Blows, say: Callable[[str], None]) ->
         say(f"{len(traffic.told)} turns have ended for their clients, {len(dealing.dealt)} blows")
 
 
-async def _settled(running: Pipeline) -> Facts:
+async def _settled(running: Pipeline, traffic: Traffic) -> Facts:
     """The facts once nothing is open any more, or as they are when that takes too long."""
     newest = Facts()
 
@@ -127,7 +127,7 @@ async def _settled(running: Pipeline) -> Facts:
             newest = await audit.gather(running)
         except Exception:  # noqa: BLE001 - a broker that was killed last is still on its way back
             return False
-        return not newest.open_turns()
+        return not newest.open_turns(traffic)
 
     with contextlib.suppress(TimeoutError):
         await until(is_quiet, limit_s=_SETTLE_S, every_s=_LOOK_EVERY_S)

@@ -15,6 +15,7 @@ import aiohttp
 from tests.chaos.plan import TurnPlan, Way
 
 _OK: Final = 200
+_NOT_FOUND: Final = 404
 _BUSY: Final = (429, 503)
 _LONGEST_BACKOFF_S: Final = 2.0
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=45)
@@ -97,7 +98,7 @@ class Sender:
         if conversation is not None:
             body["conversation"] = conversation
         if plan.way is Way.STREAM:
-            return await self._streamed({**body, "stream": True}, headers, accepted)
+            return await self.streamed(body, plan.key, accepted)
         if plan.way is Way.BACKGROUND:
             made = await self._until_answered("POST", "/v1/responses", {**body, "background": True}, headers)
             accepted.told(made["id"])
@@ -106,24 +107,11 @@ class Sender:
         accepted.told(whole["id"])
         return Answer(whole["id"], _text_of(whole), whole["status"])
 
-    async def stop(self, turn: str) -> None:
-        """Ask for the turn's stop."""
-        await self._until_answered("POST", f"/v1/responses/{turn}/cancel", None, {})
-
-    # --- ways ---------------------------------------------------------------------------------------------------------
-
-    async def _unstored(self, plan: TurnPlan, headers: dict[str, str], accepted: Accepted) -> Answer:
-        body = {"model": "simulated", "messages": [{"role": "user", "content": plan.text}]}
-        whole = await self._until_answered("POST", "/v1/chat/completions", body, headers, _PATIENT)
-        turn = whole["id"].replace("chatcmpl-", "resp_")
-        accepted.told(turn)
-        choice = whole["choices"][0]
-        return Answer(turn, choice["message"]["content"], choice["finish_reason"])
-
-    async def _streamed(self, body: dict[str, Any], headers: dict[str, str], accepted: Accepted) -> Answer:
+    async def streamed(self, body: dict[str, Any], key: str, accepted: Accepted) -> Answer:
+        """Send a body of `/v1/responses` under the key and read its stream to the end, on any gateway that answers."""
+        headers, asked = {"Idempotency-Key": key}, {**body, "stream": True}
         answer = Answer("", "")
-        last = -1
-        tries = 0
+        last, tries = -1, 0
         while True:
             tries += 1
             is_resumed = bool(answer.turn)
@@ -131,7 +119,7 @@ class Sender:
             if is_resumed and last >= 0:
                 path += f"&starting_after={last}"
             self._counts.resumed += is_resumed
-            method, given = ("GET", None) if is_resumed else ("POST", body)
+            method, given = ("GET", None) if is_resumed else ("POST", asked)
             try:
                 async with self._http.request(method, path, json=given, headers=headers) as got:
                     if got.status != _OK:
@@ -147,6 +135,28 @@ class Sender:
                 self._counts.broken += 1
             await self._pause(tries)
 
+    async def stop(self, turn: str) -> None:
+        """Ask for the turn's stop."""
+        await self._until_answered("POST", f"/v1/responses/{turn}/cancel", None, {})
+
+    async def reset(self, conversation: str) -> None:
+        """Begin the conversation's context anew."""
+        await self._until_answered("POST", f"/v1/conversations/{conversation}/reset", None, {})
+
+    async def delete(self, conversation: str) -> None:
+        """Delete the conversation: asked again until somebody says that it is gone."""
+        await self._until_answered("DELETE", f"/v1/conversations/{conversation}", None, {}, gone=True)
+
+    # --- ways ---------------------------------------------------------------------------------------------------------
+
+    async def _unstored(self, plan: TurnPlan, headers: dict[str, str], accepted: Accepted) -> Answer:
+        body = {"model": "simulated", "messages": [{"role": "user", "content": plan.text}]}
+        whole = await self._until_answered("POST", "/v1/chat/completions", body, headers, _PATIENT)
+        turn = whole["id"].replace("chatcmpl-", "resp_")
+        accepted.told(turn)
+        choice = whole["choices"][0]
+        return Answer(turn, choice["message"]["content"], choice["finish_reason"])
+
     async def _until_answered(
         self,
         method: str,
@@ -154,6 +164,8 @@ class Sender:
         body: dict[str, Any] | None,
         headers: dict[str, str],
         timeout: aiohttp.ClientTimeout = _TIMEOUT,
+        *,
+        gone: bool = False,
     ) -> dict[str, Any]:
         tries = 0
         while True:
@@ -164,6 +176,8 @@ class Sender:
                     if got.status == _OK:
                         found: dict[str, Any] = await got.json()
                         return found
+                    if gone and got.status == _NOT_FOUND:
+                        return {}
                     await self._refused(got, path)
             except Lost:
                 self._counts.broken += 1

@@ -122,6 +122,11 @@ FAULTS: dict[str, tuple[Callable[[Sound], object], set[str]]] = {
     "the sender saw less": (lambda run: setattr(run.answer, "text", "w0"), {SHOWN}),
     "the reader saw more": (lambda run: setattr(run.shown, "text", PLAN.answer + " w3"), {SHOWN}),
     "the reader saw another end": (lambda run: setattr(run.shown, "reason", "cancelled"), {SHOWN}),
+    "a row that outlives its conversation": (
+        lambda run: run.traffic.deleted.add(CONVERSATION),
+        {"turns without exactly one row"},
+    ),
+    "a reset that nobody sees": (lambda run: run.traffic.reset.add(CONVERSATION), {"resets that the log doesn't show"}),
     "no bill": (lambda run: run.usage.clear(), {BILLS}),
     "a wrong bill": (lambda run: run.usage[0].update(generated_tokens=4), {BILLS}),
     "two bills": (_twice_billed, {"repeats of an id that differ"}),

@@ -38,6 +38,7 @@ class Traffic:
 
     Args:
         keys: by tenant.
+        reset, deleted: conversations for which that was asked and granted.
     """
 
     pipeline: Pipeline
@@ -45,6 +46,8 @@ class Traffic:
     seed: int
     told: list[Told] = field(default_factory=list)
     sent: Counter[Way] = field(default_factory=Counter)
+    reset: set[str] = field(default_factory=set)
+    deleted: set[str] = field(default_factory=set)
     read: readers.Counts = field(default_factory=readers.Counts)
     posted: senders.Counts = field(default_factory=senders.Counts)
 
@@ -86,13 +89,19 @@ class _Talk:
         if is_stored and self._plan.is_made_first:
             await self._read(await self._sender.make_conversation())
         try:
-            for turn in self._plan.turns:
+            for number, turn in enumerate(self._plan.turns):
+                if number == self._plan.reset_before and self._conversation is not None:
+                    await self._sender.reset(self._conversation)
+                    self._traffic.reset.add(self._conversation)
                 task = asyncio.create_task(self._turn(turn))
                 self._under_way.append(task)
                 if turn.waits or (is_stored and self._conversation is None):
                     await asyncio.gather(*self._under_way)
                     self._under_way.clear()
             await asyncio.gather(*self._under_way)
+            if self._plan.is_deleted and self._conversation is not None:
+                await self._sender.delete(self._conversation)
+                self._traffic.deleted.add(self._conversation)
         finally:
             for task in self._under_way:
                 task.cancel()
