@@ -89,7 +89,8 @@ _SIGNS: tuple[tuple[str, type[ParleyError], str], ...] = (
     ("Disk quota exceeded", DiskFull, "the disk quota is used up: make room and start again"),
     ("Address already in use", PortTaken, "one of its ports was taken meanwhile: start again"),
     ("already in use by another process", PortTaken, "one of its ports was taken meanwhile: start again"),
-    ("OutOfMemoryError", TooLittleMemory, "its memory ran out: give it a larger heap by [local], or close something"),
+    # Not the bare name: Cassandra begins its log with its flags, `-XX:+ExitOnOutOfMemoryError` among them.
+    ("java.lang.OutOfMemoryError", TooLittleMemory, "its memory ran out: a larger heap by [local] would help"),
     ("insufficient memory for the Java", TooLittleMemory, "the machine has too little memory: close something"),
     ("Could not reserve enough space", TooLittleMemory, "the machine has too little memory: close something"),
     ("Cannot allocate memory", TooLittleMemory, "the machine has too little memory: close something"),

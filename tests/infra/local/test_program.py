@@ -17,6 +17,7 @@ from schemas.errors import ParleyError
         ("Terminating due to java.lang.OutOfMemoryError: Java heap space", TooLittleMemory),
         ("There is insufficient memory for the Java Runtime Environment to continue.", TooLittleMemory),
         ("o.a.c.io.sstable.CorruptSSTableException: Corrupted", DataForeign),
+        ("JVM Arguments: [-Xmx256m, -XX:+ExitOnOutOfMemoryError]", StartFailed),
         ("something else", StartFailed),
     ],
 )
