@@ -17,6 +17,6 @@ LIMIT_S = 600
 async def test_every_accepted_turn_ends_once_whatever_process_dies(tmp_path: Path) -> None:
     """A hundred turns under twenty kills and freezes: nothing is lost, doubled or changed, for any reader."""
     async with pipeline(tmp_path) as running:
-        outcome = await run(running, SEED, Scale(turns=100, conversations=20, side_by_side=8), blows=20)
+        outcome = await run(running, SEED, Scale(turns=100, conversations=20, side_by_side=3), blows=20)
     assert outcome.is_kept, "\n".join(lines(outcome))
     assert len(outcome.blows.dealt) == 20

@@ -100,6 +100,8 @@ class _Talk:
                     self._under_way.clear()
             await asyncio.gather(*self._under_way)
             if self._plan.is_deleted and self._conversation is not None:
+                if self._reader is not None:
+                    await self._reader.stop()  # who came back later would be told, rightly, that there is no such thing
                 await self._sender.delete(self._conversation)
                 self._traffic.deleted.add(self._conversation)
         finally:
