@@ -14,6 +14,7 @@ FOLDER: Final = Path(__file__).parent.parent / "page"
 _TYPES: Final = {
     ".html": "text/html",
     ".js": "text/javascript",
+    ".ts": "text/plain",  # the client's types, for whoever takes the client from here
     ".css": "text/css",
     ".svg": "image/svg+xml",
     ".png": "image/png",
@@ -21,7 +22,7 @@ _TYPES: Final = {
     ".webmanifest": "application/manifest+json",
     ".woff2": "font/woff2",
 }
-_TEXTUAL: Final = frozenset({".html", ".js", ".css", ".svg", ".webmanifest"})
+_TEXTUAL: Final = frozenset({".html", ".js", ".ts", ".css", ".svg", ".webmanifest"})
 _INDEX: Final = "index.html"
 
 
@@ -40,7 +41,7 @@ class ChatPage:
     def routes(self) -> Sequence[web.RouteDef]:
         """What is served: the index, and files by name."""
         suffixes = "|".join(suffix.removeprefix(".") for suffix in _TYPES)
-        return (web.get("/", self.index), web.get(rf"/{{path:[A-Za-z0-9_/-]+\.(?:{suffixes})}}", self.file))
+        return (web.get("/", self.index), web.get(rf"/{{path:[A-Za-z0-9_/-]+(?:\.d)?\.(?:{suffixes})}}", self.file))
 
     async def index(self, request: web.Request) -> web.StreamResponse:
         """The page itself."""

@@ -1,6 +1,6 @@
-// The gateway's HTTP as the page uses it. Errors come as ParleyError with the server's own words.
+// The gateway's HTTP as the page uses it.
 
-import { ParleyError } from "./client.js";
+import { call } from "./client.js";
 
 export class Api {
   constructor(key, user) {
@@ -8,21 +8,8 @@ export class Api {
     this.user = user;
   }
 
-  async call(method, path, body) {
-    let response;
-    try {
-      response = await fetch(path, {
-        method,
-        headers: { authorization: `Bearer ${this.key}`, "content-type": "application/json" },
-        body: body === undefined ? undefined : JSON.stringify(body),
-      });
-    } catch {
-      throw new ParleyError({ code: "unavailable", message: "The server can't be reached.", retriable: true });
-    }
-    const answer = await response.json().catch(() => null);
-    if (response.ok) return answer;
-    const error = answer?.error ?? { code: "unavailable", message: `The server answered ${response.status}.` };
-    throw new ParleyError({ ...error, retriable: response.status === 429 || response.status >= 500 });
+  call(method, path, body) {
+    return call("", this.key, method, path, body);
   }
 
   ticket() {

@@ -2,8 +2,8 @@
 
 import { Api } from "./api.js";
 import { ParleyClient } from "./client.js";
-import { active, emptyThread, fromHistory, take } from "./thread.js";
-import { $, groups, showBusy, showConversations, showStatus, showThread } from "./view.js";
+import { emptyThread, fromHistory } from "./thread.js";
+import { $, active, groups, showBusy, showConversations, showStatus, showThread } from "./view.js";
 
 const KEY = "parley.key";
 const USER = "parley.user";
@@ -47,14 +47,13 @@ function open(conversation) {
 function subscribe(conversation) {
   const isShown = () => page.current === conversation;
   page.client.subscribe(conversation, {
-    onSnapshot: (past, before) => {
+    onSnapshot: (thread) => {
       if (!isShown()) return;
-      page.thread = fromHistory(past, before);
+      page.thread = thread;
       draw();
     },
     onEvent: (event) => {
       if (!isShown()) return;
-      if (take(page.thread, event) === "gap") page.client.restart(conversation);
       if (event.type === "turn.ended") refreshList().catch(() => {});
       draw();
     },
@@ -130,8 +129,8 @@ async function older() {
     text: item.content.map((part) => part.text ?? part.refusal ?? "").join(""), at: "",
   }));
   const past = fromHistory({ messages, open_turns: [] }, hasMore ? last : null);
-  for (const turn of page.thread.turns.values()) past.turns.set(turn.id, turn);
-  page.thread = { ...past, resets: page.thread.resets };
+  for (const turn of past.turns.values()) if (!page.thread.turns.has(turn.id)) page.thread.turns.set(turn.id, turn);
+  page.thread.before = past.before;
   draw();
 }
 

@@ -1,10 +1,12 @@
-// One conversation as its reader sees it: pure. The rule of the log (contract, "The conversation log") once more, so that
-// whatever a server sends, no piece is shown twice and a gap is noticed.
+// One conversation as its reader sees it: the reader's rule (contract, "The conversation log" and "WebSocket"), pure.
+// Delivery has applied the rule of the log. A reader applies it once more, so that what a cut or another node brings again
+// is shown once, and what is missing is noticed. delivery/client/thread.py is the same rule in Python.
 
-export const ENDED = { STOP: "stop", LENGTH: "length", CANCELLED: "cancelled", REFUSED: "refused", WITHHELD: "withheld", EXPIRED: "expired", FAILED: "failed" };
+const ORDERED = new Set(["turn.accepted", "conversation.reset", "conversation.moved"]);
 
-export function emptyThread() {
-  return { turns: new Map(), resets: [], before: null };
+/** `isWhole` false: reading began at a position without what lies before it, so turns may be met in their middle. */
+export function emptyThread({ isWhole = true } = {}) {
+  return { isWhole, turns: new Map(), order: -1, resets: [], before: null };
 }
 
 /** The thread as the server's history has it. */
@@ -12,46 +14,53 @@ export function fromHistory(history, before) {
   const thread = emptyThread();
   thread.before = before;
   for (const message of history.messages) {
-    const turn = turnOf(thread, message.turn, { n: message.n, parent: message.parent ?? null });
+    if (!thread.turns.has(message.turn)) add(thread, message.turn, { n: message.n, parent: message.parent ?? null });
+    const turn = thread.turns.get(message.turn);
     if (message.role === "user") turn.text = message.text;
     else turn.answer = message.text;
-    turn.reason = message.reason ?? turn.reason ?? ENDED.STOP;
-    turn.refusal = message.refusal ?? turn.refusal ?? null;
+    turn.reason = message.reason ?? turn.reason ?? "stop";
+    turn.refusal = message.refusal ?? turn.refusal;
     turn.state = "ended";
   }
-  for (const open of history.open_turns) {
-    const turn = turnOf(thread, open.turn, { n: open.n, parent: open.parent });
-    const { text, answer, attempt, seq } = open;
-    Object.assign(turn, { text, answer, attempt, seq, state: attempt > 0 ? "running" : "waiting" });
+  for (const { turn, n, parent, text, answer, attempt, seq } of history.open_turns) {
+    add(thread, turn, { n, parent, text, answer, attempt, seq, state: attempt > 0 ? "running" : "waiting" });
   }
   return thread;
 }
 
-function turnOf(thread, id, fields) {
-  if (!thread.turns.has(id)) {
-    const fresh = { id, text: "", answer: "", attempt: 0, seq: 0, state: "waiting", reason: null, refusal: null, error: null, ahead: null, degraded: false };
-    thread.turns.set(id, { ...fresh, ...fields });
-  }
-  return thread.turns.get(id);
+/** `seq`: of the next delta; null: the first one to come tells it. */
+function add(thread, id, fields) {
+  const fresh = { id, n: null, parent: null, text: "", answer: "", attempt: 0, seq: 0, state: "waiting" };
+  const turn = { ...fresh, reason: null, refusal: null, error: null, ahead: null, degraded: false, ...fields };
+  thread.turns.set(id, turn);
+  return turn;
 }
 
 /** Folds one event in. Returns "taken", "dropped", or "gap": then the thread must begin anew from history. */
 export function take(thread, event) {
-  if (event.type === "conversation.reset") {
-    thread.resets.push(highestN(thread));
-    return "taken";
+  if (ORDERED.has(event.type)) return takeOrdered(thread, event);
+  let turn = thread.turns.get(event.turn);
+  if (!turn && !thread.isWhole) {
+    const attempt = event.attempt ?? 0;
+    turn = add(thread, event.turn, { attempt: event.type === "turn.started" ? attempt - 1 : attempt, seq: null });
   }
+  return !turn || turn.state === "ended" ? "dropped" : takeOfTurn(turn, event);
+}
+
+function takeOrdered(thread, event) {
+  if (event.order <= thread.order) return "dropped";
+  thread.order = event.order;
   if (event.type === "turn.accepted") {
-    if (thread.turns.has(event.turn)) return "dropped";
-    turnOf(thread, event.turn, { n: event.n, parent: event.parent ?? null, text: event.text });
-    return "taken";
+    if (thread.turns.has(event.turn)) return "dropped"; // history knew it
+    add(thread, event.turn, { n: event.n, parent: event.parent ?? null, text: event.text });
+  } else if (event.type === "conversation.reset") {
+    thread.resets.push(Math.max(0, ...[...thread.turns.values()].map((turn) => turn.n ?? 0)));
   }
-  const turn = thread.turns.get(event.turn);
-  if (!turn || turn.state === "ended") return "dropped";
-  return takeOfTurn(turn, event);
+  return "taken";
 }
 
 function takeOfTurn(turn, event) {
+  const isOfAttempt = (event.attempt ?? 0) === turn.attempt;
   switch (event.type) {
     case "turn.queued":
       if (turn.attempt > 0) return "dropped";
@@ -62,10 +71,10 @@ function takeOfTurn(turn, event) {
       Object.assign(turn, { attempt: event.attempt, state: "running", degraded: event.degraded === true });
       return "taken";
     case "turn.delta":
-      return takeDelta(turn, event);
+      return isOfAttempt ? takeDelta(turn, event) : "dropped";
     case "turn.ended":
-      if (event.attempt !== turn.attempt) return "dropped";
-      if (event.seq !== turn.seq) return "gap";
+      if (!isOfAttempt) return "dropped";
+      if (turn.seq !== null && event.seq !== turn.seq) return "gap";
       Object.assign(turn, { state: "ended", reason: event.reason, error: event.error, refusal: event.detail?.refusal ?? null });
       return "taken";
     default:
@@ -74,36 +83,12 @@ function takeOfTurn(turn, event) {
 }
 
 function takeDelta(turn, event) {
-  if (event.attempt !== turn.attempt || event.seq < turn.seq) return "dropped";
-  if (event.seq > turn.seq) return "gap";
-  turn.seq = (event.last_seq ?? event.seq) + 1;
-  if (event.channel === undefined || event.channel === "text") turn.answer += event.text;
+  const last = event.last_seq ?? event.seq;
+  if (turn.seq !== null && last < turn.seq) return "dropped";
+  // A merged delta that begins in what is known can't be cut: texts don't say where a piece ends.
+  if (turn.seq !== null && event.seq !== turn.seq) return "gap";
+  turn.seq = last + 1;
+  turn.state = "running";
+  if ((event.channel ?? "text") === "text") turn.answer += event.text;
   return "taken";
-}
-
-/** The turns of the thread in their order. */
-export function ordered(thread) {
-  return [...thread.turns.values()].sort((a, b) => a.n - b.n);
-}
-
-/** The turn that is being answered or waits first; null when the thread is at rest. */
-export function active(thread) {
-  return ordered(thread).find((turn) => turn.state !== "ended") ?? null;
-}
-
-function highestN(thread) {
-  return Math.max(0, ...[...thread.turns.values()].map((turn) => turn.n));
-}
-
-/** How an end is told to a person; empty for an ordinary one. */
-export function endInWords(turn) {
-  switch (turn.reason) {
-    case ENDED.LENGTH: return "The answer reached its length limit.";
-    case ENDED.CANCELLED: return "Stopped.";
-    case ENDED.REFUSED:
-    case ENDED.WITHHELD: return turn.refusal || "This could not be answered under the policy in force.";
-    case ENDED.EXPIRED: return "No answer came before the deadline. Send it again.";
-    case ENDED.FAILED: return turn.error?.message || "The answer failed. Send it again.";
-    default: return "";
-  }
 }

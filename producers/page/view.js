@@ -1,6 +1,6 @@
 // What is on the screen, from values; nothing here talks to a server.
 
-import { ENDED, endInWords, ordered } from "./thread.js";
+const ENDED = { LENGTH: "length", CANCELLED: "cancelled", REFUSED: "refused", WITHHELD: "withheld", EXPIRED: "expired", FAILED: "failed" };
 
 export const $ = (id) => document.getElementById(id);
 
@@ -12,6 +12,29 @@ function element(tag, attributes = {}, ...children) {
   }
   node.append(...children);
   return node;
+}
+
+/** The turns of the thread in their order. */
+function ordered(thread) {
+  return [...thread.turns.values()].sort((a, b) => a.n - b.n);
+}
+
+/** The turn that is being answered or waits first; null when the thread is at rest. */
+export function active(thread) {
+  return ordered(thread).find((turn) => turn.state !== "ended") ?? null;
+}
+
+/** How an end is told to a person; empty for an ordinary one. */
+function endInWords(turn) {
+  switch (turn.reason) {
+    case ENDED.LENGTH: return "The answer reached its length limit.";
+    case ENDED.CANCELLED: return "Stopped.";
+    case ENDED.REFUSED:
+    case ENDED.WITHHELD: return turn.refusal || "This could not be answered under the policy in force.";
+    case ENDED.EXPIRED: return "No answer came before the deadline. Send it again.";
+    case ENDED.FAILED: return turn.error?.message || "The answer failed. Send it again.";
+    default: return "";
+  }
 }
 
 /** Versions of one message: turns with the same parent and the same text, oldest first. */

@@ -16,7 +16,7 @@ PURE_ROOMS = (
     "delivery.protocol",
     "delivery.hub",
 )
-PURE_MODULES = ("inference_consumers.intake.ledger",)
+PURE_MODULES = ("inference_consumers.intake.ledger", "delivery.client.thread", "delivery.client.returning")
 # Modules of these rooms that act: they carry effects out or hold a connection. What decides imports none of them.
 SHELLS: dict[str, tuple[str, ...]] = {
     "stream_processors.moderation": ("app", "appending", "policies", "publishing"),
@@ -58,6 +58,8 @@ SHARED_SCREEN = "stream_processors.moderation"
 MIGRATES = "stream_processors.persistence.app"
 # A broken policy is refused where it is pushed: the command builds it as the screens will.
 PUSHES_POLICIES = "infra.cli.policy"
+# For programs outside: nothing of ours runs it.
+CLIENT = "delivery.client"
 
 MODULES = modules()
 
@@ -169,6 +171,21 @@ def test_services_meet_in_schemas() -> None:
             tools = each.top == "infra" and not _within(each.name, "infra.runtime") and not migrates
             if (foreign and not shared) or tools:
                 found.append((module, each.line, f"imports {each.name}"))
+    assert not found, _faults(found)
+
+
+def test_the_client_stands_alone() -> None:
+    """Programs outside take the client with `schemas` alone, and the service that it speaks to doesn't know it."""
+    found = [
+        (module, each.line, f"imports {each.name}")
+        for module in MODULES.values()
+        for each in module.imports
+        if (
+            each.top in PACKAGES and each.top != "schemas" and not _within(each.name, CLIENT)
+            if _within(module.name, CLIENT)
+            else _within(each.name, CLIENT)
+        )
+    ]
     assert not found, _faults(found)
 
 

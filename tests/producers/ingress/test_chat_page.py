@@ -56,3 +56,11 @@ async def test_nothing_else_is_served(folder: Path, path: str) -> None:
 def test_the_page_is_there() -> None:
     """The page that is shipped has its index where it is looked for."""
     assert (FOLDER / "index.html").is_file()
+
+
+@pytest.mark.parametrize("name", ["client.js", "client.d.ts", "thread.js", "thread.d.ts"])
+async def test_the_client_can_be_taken_from_a_gateway(name: str) -> None:
+    """The JavaScript client and its types are served as they lie in the tree."""
+    async with _client(FOLDER) as client:
+        answer = await client.get(f"/{name}")
+        assert (answer.status, await answer.text()) == (200, (FOLDER / name).read_text(encoding="utf-8"))

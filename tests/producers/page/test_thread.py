@@ -1,32 +1,37 @@
 """The page's reader takes what every other reader takes: its rule is run in a real browser against ours."""
 
-import json
 import random
+from dataclasses import asdict
+from typing import Any
 
 import pytest
 from playwright.async_api import Browser
 
+from delivery.client.thread import Thread, from_history
 from schemas import codec
-from schemas.fold import ConversationFold
-from schemas.records import LogRecord, TurnAccepted, TurnDelta
+from schemas.frames import History
+from schemas.records import LogRecord
+from tests.delivery.client.streams import Events, history, merged, once_accepted, plain, taken
 from tests.support.browser import serve_page
-from tests.support.logs import TURNS, accepted, delta, ended, queued, started
+from tests.support.logs import TURNS, accepted, delta, ended, queued, reset, started
 
 pytestmark = pytest.mark.browser
 
-RUN = """async (logs) => {
-  const { emptyThread, take, ordered } = await import("/thread.js");
-  return logs.map((log) => {
-    const thread = emptyThread();
-    const taken = log.map((event) => take(thread, event));
-    return { taken, turns: ordered(thread).map((turn) => [turn.id, turn.answer, turn.state === "ended"]) };
+SHOWN = ("id", "n", "parent", "text", "answer", "attempt", "seq", "reason", "refusal", "ahead")
+RUN = """async ([runs, names]) => {
+  const { emptyThread, fromHistory, take } = await import("/thread.js");
+  return runs.map(({ isWhole, history, events }) => {
+    const thread = history ? fromHistory(history, "older") : emptyThread({ isWhole });
+    const fates = events.map((event) => take(thread, event));
+    const shown = (turn) => Object.fromEntries(names.map((name) => [name, turn[name]]));
+    const turns = [...thread.turns.values()].map(shown);
+    return { fates, turns, order: thread.order, before: thread.before };
   });
 }"""
 
 
-def random_log(seed: int) -> list[LogRecord]:
+def random_log(chance: random.Random) -> list[LogRecord]:
     """Accepted turns, then claims, deltas and ends in any order, so that zombies and repeats abound."""
-    chance = random.Random(seed)
     log: list[LogRecord] = [accepted(turn, order) for order, turn in enumerate(TURNS)]
     makers = (
         queued,
@@ -34,45 +39,45 @@ def random_log(seed: int) -> list[LogRecord]:
         lambda turn: delta(turn, chance.randint(1, 2), chance.randint(0, 3)),
         lambda turn: delta(turn, chance.randint(1, 2), chance.randint(0, 3)),
         lambda turn: ended(turn, chance.randint(0, 2), chance.randint(0, 3)),
+        lambda _: reset(chance.randint(0, 9)),
     )
     return log + [chance.choice(makers)(chance.choice(TURNS)) for _ in range(40)]
 
 
-def folded(log: list[LogRecord]) -> tuple[list[bool], list[list[object]]]:
-    """What our fold takes of a log, and each turn's text and end as a reader then shows them."""
-    fold = ConversationFold()
-    taken = [fold.take(record) for record in log]
-    shown: dict[str, str] = {str(record.turn): "" for record in log if isinstance(record, TurnAccepted)}
-    for record, is_taken in zip(log, taken, strict=True):
-        if is_taken and isinstance(record, TurnDelta):
-            shown[str(record.turn)] += record.text
-    return taken, [[turn, text, turn not in fold.open_turns] for turn, text in shown.items()]
+def random_run(seed: int) -> dict[str, Any]:
+    """How a thread begins and what it then meets: raw, or as delivered, merged, repeated and with a piece missing."""
+    chance = random.Random(seed)
+    log = random_log(chance)
+    if seed % 3 == 0:
+        return {"isWhole": True, "history": None, "events": plain(log)}
+    kept = taken(once_accepted(log))
+    cut = chance.randint(0, len(kept))
+    events = merged(plain(kept[max(0, cut - chance.randint(0, 3)) :]), [chance.random() < 0.5 for _ in range(7)])
+    if events and chance.random() < 0.3:
+        del events[chance.randrange(len(events))]
+    past = asdict(history(kept[:cut])) if seed % 3 == 1 else None
+    return {"isWhole": seed % 2 == 0, "history": past, "events": events}
 
 
-async def test_the_page_folds_as_we_do(browser: Browser) -> None:
-    """Of 300 wild logs, the page's reader takes the same records and shows the same texts and ends."""
+def ours(run: dict[str, Any]) -> dict[str, Any]:
+    """What our reader makes of it."""
+    thread = Thread(is_whole=run["isWhole"])
+    if run["history"] is not None:
+        thread = from_history(codec.convert(run["history"], History), "older")
+    events: Events = run["events"]
+    fates = [thread.take(event) for event in events]
+    turns = [{name: getattr(turn, name) for name in SHOWN} for turn in thread.turns.values()]
+    return {"fates": fates, "turns": turns, "order": thread.order, "before": thread.before}
+
+
+async def test_the_page_reads_as_we_do(browser: Browser) -> None:
+    """Of 600 random runs, raw and delivered, whole and begun midway, the page takes and shows what ours does."""
     page = await browser.new_page()
     await serve_page(page)
-    logs = [random_log(seed) for seed in range(300)]
-    numbered = [
-        [{**json.loads(codec.encode(record)), "n": number} for number, record in enumerate(log)] for log in logs
-    ]
-    for log, result in zip(logs, await page.evaluate(RUN, numbered), strict=True):
-        taken, turns = folded(log)
-        assert [word == "taken" for word in result["taken"]] == taken
-        assert sorted(result["turns"]) == sorted(turns)
-
-
-async def test_merged_deltas_and_gaps(browser: Browser) -> None:
-    """A merged delta counts up to its last seq, a repeat is dropped, and a missing piece is told as a gap."""
-    page = await browser.new_page()
-    await serve_page(page)
-    turn = TURNS[0]
-    log = [
-        json.loads(codec.encode(record))
-        for record in (accepted(turn, 0), started(turn, 1), delta(turn, 1, 0), delta(turn, 1, 1), delta(turn, 1, 4))
-    ]
-    merged = {**log[2], "last_seq": 2, "text": "abc"}
-    [result] = await page.evaluate(RUN, [[log[0], log[1], merged, log[3], log[4]]])
-    assert result["taken"] == ["taken", "taken", "taken", "dropped", "gap"]
-    assert result["turns"] == [[turn, "abc", False]]
+    runs = [random_run(seed) for seed in range(600)]
+    results = await page.evaluate(RUN, [runs, SHOWN])
+    met = set()
+    for run, result in zip(runs, results, strict=True):
+        assert result == ours(run)
+        met.update(result["fates"])
+    assert met == {"taken", "dropped", "gap"}
