@@ -76,9 +76,11 @@ browser:
 	  fi; \
 	fi
 
-docs: $(VENV)/.run  ## write docs/settings.md from the code
+docs: $(VENV)/.run  ## write docs/settings.md and docs/asyncapi.json from the code
 	$(PY) -m tests.house.settings_page > docs/settings.md.new
 	mv docs/settings.md.new docs/settings.md
+	$(PY) -m tests.house.asyncapi_page > docs/asyncapi.json.new
+	mv docs/asyncapi.json.new docs/asyncapi.json
 
 # uv.lock names the hosts it was made on and stays out of git; what is kept are the exported hashes.
 lock: $(VENV)/.made  ## resolve the dependencies anew

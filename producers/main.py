@@ -26,6 +26,7 @@ from producers.ingress.callers import Callers
 from producers.ingress.chat import ChatCompletions
 from producers.ingress.chat_page import ChatPage
 from producers.ingress.conversations import Conversations
+from producers.ingress.documents import Documents
 from producers.ingress.handed import Handed
 from producers.ingress.items import Items
 from producers.ingress.models import Models
@@ -213,6 +214,7 @@ class Gateway:
             Responses(who, acceptance, self._directory, reader, self._relays, answer_s=answer_s),
             Conversations(who, acceptance, self._directory, reader, Items(reader)),
             tickets,
+            Documents(tickets.stream_url),
             ChatPage(tickets.stream_url),
         )
         return [route for resource in resources for route in resource.routes]

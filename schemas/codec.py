@@ -4,7 +4,7 @@ Unknown fields are ignored, an unknown type or version is told apart from a brok
 place (contract, "Topics").
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -103,3 +103,12 @@ def _traceparent(record: Record) -> str | None:
 def json_schema(kind: type) -> dict[str, Any]:
     """The JSON Schema (2020-12) of a record or frame."""
     return msgspec.json.schema(kind)
+
+
+def json_schemas(kinds: Iterable[type], template: str) -> dict[str, Any]:
+    """The JSON Schemas of these and of all that they are made of, by name.
+
+    Args:
+        template: of references, with `{name}` in it.
+    """
+    return msgspec.json.schema_components(kinds, ref_template=template)[1]

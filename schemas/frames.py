@@ -24,6 +24,18 @@ class CloseCode(IntEnum):
     FORBIDDEN = 4503
 
 
+CLOSE_MEANINGS: Final[Mapping[CloseCode, str]] = {
+    CloseCode.GOING_AWAY: "this node goes away, or lost the place at which it read",
+    CloseCode.TOO_SLOW: "more waited for this client than a node holds",
+    CloseCode.LOG_MOVED: "the conversation's log goes on elsewhere",
+    CloseCode.TOO_MANY_CONNECTIONS: "the node, or the tenant on it, has as many connections as it may",
+    CloseCode.TOKEN_EXPIRED: "the credentials have expired and were not renewed: come back with fresh ones",
+    CloseCode.BAD_FRAME: "what was sent is no frame of this protocol",
+    CloseCode.UNAUTHENTICATED: "no key or ticket, or one that is unknown, revoked, used or too old",
+    CloseCode.FORBIDDEN: "the credentials are good, the right is missing",
+}
+
+
 # --- client to server -------------------------------------------------------------------------------------------------
 
 

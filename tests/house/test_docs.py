@@ -14,6 +14,7 @@ import pytest
 from infra.cli.main import COMMANDS
 from infra.cli.sections import SECTIONS, TABLES
 from infra.runtime.settings import NOT_SETTINGS, SettingRow, describe
+from tests.house import asyncapi_page
 from tests.house.settings_page import page, reads, sections
 from tests.house.tree import ROOT
 
@@ -64,6 +65,13 @@ def test_the_page_of_settings_is_the_code_s() -> None:
     file = ROOT / "docs" / "settings.md"
     assert file.exists(), "run `make docs`"
     assert file.read_text(encoding="utf-8") == page(), "run `make docs`"
+
+
+def test_the_protocol_s_document_is_the_code_s() -> None:
+    """docs/asyncapi.json has the frames as the code has them; `make docs` writes it anew."""
+    file = ROOT / "docs" / "asyncapi.json"
+    assert file.exists(), "run `make docs`"
+    assert file.read_text(encoding="utf-8") == asyncapi_page.page(), "run `make docs`"
 
 
 def test_every_setting_says_what_it_means() -> None:
