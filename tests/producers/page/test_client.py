@@ -34,6 +34,30 @@ async def test_what_a_close_code_asks(browser: Browser, code: int, reason: str, 
     assert await page.evaluate(script, [code, reason, attempt]) == expected
 
 
+@pytest.mark.browser
+async def test_a_page_on_plain_http_can_send(browser: Browser) -> None:
+    """Outside of a secure context, where a browser has no `crypto.randomUUID`, each message has a key of its own."""
+    page = await browser.new_page()
+    await serve_page(page)
+    script = """async () => {
+      const { ParleyClient } = await import("/client.js");
+      const client = new ParleyClient({ ticket: () => new Promise(() => {}) });
+      const message = { text: "a" };
+      const sent = [message, message, { ...message, idempotency_key: "mine" }].map((each) => client.send(each));
+      const keys = [...client.calls.values()].map(({ frame }) => frame.idempotency_key);
+      client.close();
+      const ends = await Promise.allSettled(sent);
+      return { isSecureContext, keys, codes: ends.map(({ reason }) => reason.code) };
+    }"""
+    told = await page.evaluate(script)
+    first, second, mine = told["keys"]
+    assert not told["isSecureContext"]
+    assert re.fullmatch("[0-9a-f]{32}", first)
+    assert first != second
+    assert mine == "mine"
+    assert told["codes"] == ["unavailable"] * 3
+
+
 def exported(text: str) -> set[str]:
     """The names that a module or its types export as values."""
     return set(re.findall(r"^export (?:declare )?(?:async )?(?:class|function|const) (\w+)", text, re.MULTILINE))
