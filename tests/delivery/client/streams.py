@@ -6,10 +6,11 @@ from typing import Any
 from hypothesis import strategies as st
 
 from schemas import codec
-from schemas.fold import ConversationFold
+from schemas.fold import ConversationFold, Cursor
 from schemas.frames import History, HistoryMessage, OpenTurn
+from schemas.ids import TurnId
 from schemas.records import LogRecord, TurnAccepted, TurnDelta, TurnEnded
-from tests.support.logs import wild_logs
+from tests.support.logs import TURNS, accepted, delta, ended, queued, reset, started
 from tests.support.samples import AT
 
 Events = list[dict[str, Any]]
@@ -99,6 +100,43 @@ def merged(events: Events, joins: Sequence[bool]) -> Events:
     return found
 
 
+_MOVES = ("queued", "started", "delta", "delta", "delta", "delta", "delta", "delta", "ended", "reset")
+
+
+def lively_logs() -> st.SearchStrategy[list[LogRecord]]:
+    """Logs in which turns get on, beside each other, through takeovers, with what repeats and zombies add."""
+    move = st.tuples(st.sampled_from(TURNS), st.sampled_from(_MOVES), st.integers(0, 5))
+    # Not from an empty one on: most short logs have no delta in them.
+    return st.lists(move, min_size=25, max_size=60).map(_written)
+
+
+def _written(moves: Sequence[tuple[TurnId, str, int]]) -> list[LogRecord]:
+    log: list[LogRecord] = []
+    fold = ConversationFold()
+    met: set[TurnId] = set()
+    for order, (turn, kind, slip) in enumerate(moves):
+        cursor = fold.open_turns.get(turn, Cursor())
+        # One record in three is not the next one: it is of the attempt or the piece before.
+        attempt, seq = max(0, cursor.attempt - (slip == 0)), max(0, cursor.seq - (slip == 1))
+        record: LogRecord
+        if turn not in met:
+            met.add(turn)
+            record = accepted(turn, order)
+        elif kind == "reset":
+            record = reset(order)
+        elif kind == "queued":
+            record = queued(turn)
+        elif kind == "started" or cursor.attempt == 0:
+            record = started(turn, attempt + 1)
+        elif kind == "delta":
+            record = delta(turn, attempt, seq)
+        else:
+            record = ended(turn, attempt, seq)
+        fold.take(record)
+        log.append(record)
+    return log
+
+
 def delivered() -> st.SearchStrategy[list[LogRecord]]:
     """What every reader takes of logs that zombies and repeats have visited."""
-    return wild_logs(max_size=80).map(once_accepted).map(taken)
+    return lively_logs().map(taken)

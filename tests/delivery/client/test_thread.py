@@ -2,14 +2,16 @@
 
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from delivery.client.thread import Fate, Thread, from_history
 from schemas.records import LogRecord
-from tests.delivery.client.streams import answers, delivered, history, merged, once_accepted, plain, taken
+from tests.delivery.client.streams import answers, delivered, history, lively_logs, merged, once_accepted, plain, taken
 from tests.support.logs import TURNS, accepted, delta, ended, queued, reset, started, wild_logs
 
+# No deadline: other tests' brokers and browsers share the cores.
+PROPERTY = settings(deadline=None, max_examples=60)
 JOINS = st.lists(st.booleans(), min_size=1, max_size=7)
 
 
@@ -23,7 +25,8 @@ def fates(thread: Thread, events: list[dict[str, Any]]) -> list[Fate]:
     return [thread.take(event) for event in events]
 
 
-@given(wild_logs(max_size=80).map(once_accepted))
+@PROPERTY
+@given(lively_logs() | wild_logs().map(once_accepted))
 def test_it_takes_what_every_reader_takes(log: list[LogRecord]) -> None:
     """On a raw log the thread takes the records that the rule of the log takes, and shows their text."""
     thread = Thread()
@@ -32,6 +35,7 @@ def test_it_takes_what_every_reader_takes(log: list[LogRecord]) -> None:
     assert shown(thread) == answers(kept)
 
 
+@PROPERTY
 @given(delivered(), JOINS)
 def test_merged_deltas_are_the_same_text(log: list[LogRecord], joins: list[bool]) -> None:
     """Deltas merged for a slow reader, in any way, are all taken and give the same answers."""
@@ -40,6 +44,7 @@ def test_merged_deltas_are_the_same_text(log: list[LogRecord], joins: list[bool]
     assert shown(thread) == answers(log)
 
 
+@PROPERTY
 @given(delivered(), st.data())
 def test_what_a_cut_repeats_is_dropped(log: list[LogRecord], data: st.DataObject) -> None:
     """After any cut, events sent again from any earlier place are dropped, and the new ones are each taken once."""
@@ -54,6 +59,7 @@ def test_what_a_cut_repeats_is_dropped(log: list[LogRecord], data: st.DataObject
     assert shown(thread) == answers(log)
 
 
+@PROPERTY
 @given(delivered(), JOINS, st.data())
 def test_history_stands_for_what_lies_before_it(log: list[LogRecord], joins: list[bool], data: st.DataObject) -> None:
     """A thread begun from the history at any place goes on behind it without a seam."""
@@ -63,6 +69,7 @@ def test_history_stands_for_what_lies_before_it(log: list[LogRecord], joins: lis
     assert shown(thread) == answers(log)
 
 
+@PROPERTY
 @given(delivered(), st.data())
 def test_a_bare_position_is_enough_to_go_on(log: list[LogRecord], data: st.DataObject) -> None:
     """A reader that kept its position and nothing else takes every event behind it, once."""
@@ -75,6 +82,7 @@ def test_a_bare_position_is_enough_to_go_on(log: list[LogRecord], data: st.DataO
     assert Fate.TAKEN not in fates(thread, [event for event in events if event["type"] != "turn.queued"])
 
 
+@PROPERTY
 @given(delivered(), st.data())
 def test_a_lost_delta_is_a_gap(log: list[LogRecord], data: st.DataObject) -> None:
     """When a delta is missing, no later text of its turn is shown, and the next event of the attempt is a gap."""
