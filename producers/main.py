@@ -3,11 +3,12 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from aiohttp import web
 
+from infra.runtime.band_settings import BandSettings
 from infra.runtime.cassandra import Store
 from infra.runtime.cassandra_settings import CassandraSettings
 from infra.runtime.clock import SYSTEM, Clock
@@ -67,9 +68,11 @@ class Gateway:
         metrics: Metrics,
         *,
         drain_s: float,
+        bands: Mapping[str, BandSettings] | None = None,
         clock: Clock = SYSTEM,
     ) -> None:
         self._settings = settings
+        self._bands = bands or {}
         self._drain_s = drain_s
         self._appender = Appender(kafka, ROLE)
         self._admin = TopicAdmin(kafka, ROLE)
@@ -92,7 +95,7 @@ class Gateway:
             KafkaOutgoingLog(self._appender, ack_s=settings.ack_s),
             reader,
             clock,
-            deadline_s=settings.deadline_s,
+            deadline_s=self._deadline_s,
             lanes=kafka.lanes,
         )
         self._relays = Relays(
@@ -180,6 +183,11 @@ class Gateway:
         )
         return Readiness(ok=self._directory.has_started, degraded=tuple(name for is_away, name in away if is_away))
 
+    def _deadline_s(self, tier: str) -> float:
+        """What a turn of the tier has when it names no deadline."""
+        band = self._bands.get(tier)
+        return self._settings.deadline_s if band is None or band.deadline_s is None else band.deadline_s
+
     async def _begin(self) -> None:
         await self._directory.start()
         while True:
@@ -197,7 +205,8 @@ class Gateway:
     ) -> list[web.RouteDef]:
         """The routes of the public port."""
         who = Callers(self._directory)
-        answer_s = self._settings.deadline_s + _ANSWER_MARGIN_S
+        longest_s = max(self._settings.deadline_s, *(band.deadline_s or 0.0 for band in self._bands.values()), 0.0)
+        answer_s = longest_s + _ANSWER_MARGIN_S
         tickets = Tickets(
             who,
             acceptance,
@@ -231,6 +240,7 @@ async def run(source: SettingsSource) -> None:
         source.read(CassandraSettings, "cassandra"),
         metrics,
         drain_s=service.drain_s,
+        bands=source.read_table(BandSettings, "band"),
     )
     with contextlib.suppress(asyncio.CancelledError):
         await serve(

@@ -27,7 +27,7 @@ SECTIONS: Final[Mapping[str, tuple[str, str]]] = {
 }
 # Likewise for those whose tables bear names: `[band.NAME]`.
 TABLES: Final[Mapping[str, tuple[str, str]]] = {
-    "band": ("stream_processors.enrichment.settings", "BandSettings"),
+    "band": ("infra.runtime.band_settings", "BandSettings"),
     "instructions": ("stream_processors.enrichment.settings", "InstructionSettings"),
 }
 

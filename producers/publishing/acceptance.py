@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -61,7 +61,7 @@ class Acceptance:
     """The gateway's writing side.
 
     Args:
-        deadline_s: of turns that name none.
+        deadline_s: of turns that name none, by their tier.
         lanes: partitions of the lane topics.
     """
 
@@ -73,7 +73,7 @@ class Acceptance:
         reader: TurnReader,
         clock: Clock,
         *,
-        deadline_s: float,
+        deadline_s: Callable[[str], float],
         lanes: int,
     ) -> None:
         self._directory = directory
@@ -99,7 +99,8 @@ class Acceptance:
         model = await self._model(ask.model, principal.tier)
         now_ms = self._clock.wall_ms()
         own = turns.own_ids(principal.tenant, key, now_ms, self._clock.entropy(_ENTROPY_BYTES))
-        arrival = turns.Arrival(at_ms=now_ms, deadline_s=self._deadline_s, client_key=key, traceparent=traceparent)
+        deadline_s = self._deadline_s(principal.tier)
+        arrival = turns.Arrival(at_ms=now_ms, deadline_s=deadline_s, client_key=key, traceparent=traceparent)
         named = ask.conversation or (ids.conversation_of(ask.previous) if ask.previous is not None else None)
         if named is not None:
             return await self._continued(ask, principal, own, arrival, named, model)

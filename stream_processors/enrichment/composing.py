@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+from infra.runtime.band_settings import BandSettings
 from schemas import instants
 from schemas.errors import ERRORS
 from schemas.ids import ConversationId, TurnId
@@ -24,7 +25,6 @@ from schemas.trimming import fitted
 from schemas.turns import Action, Detail, Failure, LogAddress, Reason, Trimmed, Verdict
 from stream_processors.enrichment.effects import AppendQueued, AppendReset, RequestStop
 from stream_processors.enrichment.prompt import Prompt
-from stream_processors.enrichment.settings import BandSettings
 from stream_processors.enrichment.state import OpenTurn, State
 
 Request = TurnAllowed | TurnRefused

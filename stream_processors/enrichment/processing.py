@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from infra.runtime.band_settings import BandSettings
 from infra.runtime.clock import Clock
 from infra.runtime.kafka import Appender
 from schemas import codec, instants, topics
@@ -44,7 +45,6 @@ from stream_processors.enrichment.inputs import Input, Ticked
 from stream_processors.enrichment.planning import Planner, count_all
 from stream_processors.enrichment.prompt import Prompt
 from stream_processors.enrichment.requests import NotAtHand, Requests
-from stream_processors.enrichment.settings import BandSettings
 from stream_processors.enrichment.state import OpenTurn, State
 from stream_processors.enrichment.state_codec import has_open_turns, pack, unpack
 from stream_processors.enrichment.waiting import QueueGauges

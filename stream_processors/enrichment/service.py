@@ -7,6 +7,7 @@ from typing import Final
 
 from aiohttp import web
 
+from infra.runtime.band_settings import BandSettings
 from infra.runtime.cassandra import CassandraSettings, Store
 from infra.runtime.clock import SYSTEM
 from infra.runtime.kafka import Appender, KafkaSettings, Placed
@@ -28,7 +29,7 @@ from stream_processors.enrichment.hands import Hands
 from stream_processors.enrichment.loader import Loader
 from stream_processors.enrichment.processing import Gate, Taken
 from stream_processors.enrichment.requests import Requests
-from stream_processors.enrichment.settings import BandSettings, EnrichmentSettings, InstructionSettings
+from stream_processors.enrichment.settings import EnrichmentSettings, InstructionSettings
 from stream_processors.enrichment.ticks import Looks, Ticks
 from stream_processors.enrichment.waiting import QueueGauges
 

@@ -1,4 +1,4 @@
-"""Settings of the gate: `[enrichment]`, and the tables `[band.TIER]` and `[instructions.TENANT]`."""
+"""Settings of the gate: `[enrichment]`, and the table `[instructions.TENANT]`."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,22 +55,6 @@ class EnrichmentSettings:
             faults.append("standby_replicas: must be 0 or more")
         if faults:
             raise ValueError("\n".join(faults))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BandSettings:
-    """A table `[band.TIER]`: how a tier's turns stand against others."""
-
-    priority: int = field(default=0, metadata={"doc": "band: lower ones go first, whatever waits in higher ones"})
-    weight: float = field(default=1.0, metadata={"doc": "share of a tenant of this tier against others of its band"})
-    max_attempts: int = field(default=5, metadata={"doc": "claims after which a worker ends a turn as failed"})
-
-    def __post_init__(self) -> None:
-        """Refuse what no scheduler could obey."""
-        if self.weight <= 0:
-            raise ValueError("weight: must be more than 0")
-        if self.max_attempts < 1:
-            raise ValueError("max_attempts: must be at least 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

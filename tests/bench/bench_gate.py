@@ -20,6 +20,7 @@ from pathlib import Path
 
 import psutil
 
+from infra.runtime.band_settings import BandSettings
 from schemas import codec, topics
 from schemas.records import TurnAllowed, TurnCompleted
 from schemas.turns import Source
@@ -29,7 +30,6 @@ from stream_processors.enrichment.effects import AppendAccepted, Dispatch
 from stream_processors.enrichment.facts import Facts, Limits, Plan
 from stream_processors.enrichment.gate import reduce
 from stream_processors.enrichment.prompt import Prompt
-from stream_processors.enrichment.settings import BandSettings
 from stream_processors.enrichment.state import OpenTurn
 from stream_processors.enrichment.state_codec import pack, unpack
 from stream_processors.routing.fleet import snapshot

@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession
 
+from producers.admission.asks import Ask, Dialect
 from producers.publishing.acceptance import Acceptance
-from schemas import ids
+from schemas import ids, instants
 from schemas.errors import KafkaUnavailable
+from schemas.identity import Principal
 from schemas.records import ConversationChanged, TurnRequested
 from tests.producers.support.errors import told
 from tests.producers.support.running import Running
@@ -52,6 +54,21 @@ async def test_the_conversation_comes_first(
     async with http.post("/v1/responses", json={"input": "echo: b", "previous_response_id": made["id"]}) as answer:
         assert answer.status == 200
     assert [type(each).__name__ for each in spy.written] == ["ConversationChanged", "TurnRequested", "TurnRequested"]
+
+
+@pytest.mark.parametrize(
+    ("tier", "asked_s", "expected_s"),
+    [("patient", None, 1234), ("plain", None, 600), ("unknown", None, 600), ("patient", 30.0, 30)],
+)
+async def test_a_deadline_is_the_turns_own_then_its_tiers(
+    gateway: Running, tier: str, asked_s: float | None, expected_s: int
+) -> None:
+    """A turn ends by what it asks for, else by its tier's deadline, else by the gateway's."""
+    ask = Ask(dialect=Dialect.CHAT, text="hi", stored=False, deadline_s=asked_s)
+    principal = Principal(tenant="acme", key_id="k", tier=tier, scopes=("write",))
+    request = (await _acceptance(gateway).admit(ask, principal, None, None)).requested.request
+    given_ms = instants.to_ms(request.deadline_at) - instants.to_ms(request.accepted_at)
+    assert given_ms == expected_s * 1000
 
 
 async def test_what_is_not_durable_is_not_accepted(

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from infra.migrations.runner import migrate
+from infra.runtime.band_settings import BandSettings
 from infra.runtime.cassandra import Store
 from infra.runtime.cassandra_settings import CassandraSettings
 from infra.runtime.clock import SYSTEM
@@ -100,6 +101,7 @@ async def running(
         cassandra_settings,
         metrics,
         drain_s=5.0,
+        bands={"patient": BandSettings(deadline_s=1234.0), "plain": BandSettings()},
     )
     try:
         await gateway.start()

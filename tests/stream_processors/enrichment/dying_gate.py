@@ -11,10 +11,11 @@ from pathlib import Path
 
 import uvloop
 
+from infra.runtime.band_settings import BandSettings
 from infra.runtime.kafka import KafkaSettings
 from infra.runtime.metrics import Metrics
 from stream_processors.enrichment.service import EnrichmentService
-from stream_processors.enrichment.settings import BandSettings, EnrichmentSettings
+from stream_processors.enrichment.settings import EnrichmentSettings
 from tests.stream_processors.enrichment.world import NOWHERE
 
 

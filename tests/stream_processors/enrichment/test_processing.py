@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from infra.runtime.band_settings import BandSettings
 from infra.runtime.clock import SYSTEM
 from infra.runtime.metrics import Metrics
 from schemas import codec, topics
@@ -20,7 +21,6 @@ from stream_processors.enrichment.hands import Decided
 from stream_processors.enrichment.inputs import EndLost
 from stream_processors.enrichment.processing import Gate, Taken
 from stream_processors.enrichment.requests import Requests
-from stream_processors.enrichment.settings import BandSettings
 from stream_processors.enrichment.waiting import QueueGauges
 from stream_processors.routing.fleet import Fleet, snapshot
 from tests.stream_processors.enrichment.test_changelog import FakeLog, MemoryStore

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from infra.runtime.band_settings import BandSettings
 from infra.runtime.cassandra import CassandraSettings
 from infra.runtime.clock import SYSTEM
 from infra.runtime.kafka import Appender, KafkaSettings
@@ -30,7 +31,7 @@ from schemas.records import (
 )
 from schemas.turns import Action, Detail, LogAddress, Reason, Source, Stage, TurnRequest, Verdict
 from stream_processors.enrichment.service import EnrichmentService
-from stream_processors.enrichment.settings import BandSettings, EnrichmentSettings
+from stream_processors.enrichment.settings import EnrichmentSettings
 
 NOWHERE = CassandraSettings(port=1)
 POOL = "default"
