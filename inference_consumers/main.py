@@ -205,6 +205,7 @@ class InferenceService:
     def _made_worker(self) -> Worker:
         settings = self._settings
         tools = Tools(
+            worker=self._name,
             engine=self._engine,
             log=KafkaTurnLog(self._reader, self._appender),
             outlet=KafkaOutlet(self._appender),
@@ -217,6 +218,8 @@ class InferenceService:
             fresh_id=lambda: uuid.uuid4().hex,
             jitter=random.random,
             is_stopped=lambda _entry: False,
+            be_alone=_at_once,
+            may_release=lambda: True,
             asks_group=_nobody,
             on_started=lambda _entry, _started: None,
             on_tokens=lambda _entry, count: self._counting.tokens_made(count),
@@ -262,6 +265,7 @@ class InferenceService:
             waiting=load.waiting + (self._worker.waiting if self._worker is not None else 0),
             kv_usage=load.kv_usage,
             tokens_per_s=self._counting.tokens_per_s(),
+            partitions=tuple(sorted(self._intake.partitions)) if self._intake is not None else (),
         )
 
     def _set_gauges(self) -> None:
@@ -270,6 +274,10 @@ class InferenceService:
         if self._intake is not None:
             for partition, age_s in self._intake.commit_ages_s().items():
                 self._counting.commit_age(self._intake.group, self._intake.topic, partition, age_s)
+
+
+async def _at_once(_entry: object) -> None:
+    """No worker, no engine to share."""
 
 
 async def _nobody(_entry: object) -> bool:

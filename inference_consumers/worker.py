@@ -19,6 +19,7 @@ from inference_consumers.generating.tools import Tools
 from inference_consumers.intake.port import Arrival, Intake
 from inference_consumers.publishing import projecting
 from inference_consumers.scheduling.entry import Entry
+from inference_consumers.scheduling.isolation import Isolation
 from inference_consumers.scheduling.look_ahead import LookAhead
 from inference_consumers.scheduling.phases import Phase
 from infra.runtime.kafka import RecordTooLarge
@@ -96,6 +97,8 @@ class Worker:
             tools,
             is_stopped=self.is_stopped,
             asks_group=self.asks_group,
+            be_alone=self.be_alone,
+            may_release=lambda: not self._failure.done(),
             on_started=self._on_started,
             on_tokens=self._on_tokens,
         )
@@ -110,6 +113,8 @@ class Worker:
         self._held: dict[Source, _Held] = {}
         self._running: dict[Source, _Running] = {}
         self._busy = 0
+        self._isolation = Isolation()
+        self._lone: dict[Source, asyncio.Future[None]] = {}
         self._wake = asyncio.Event()
         self._is_draining = False
         self._odd_jobs: set[asyncio.Task[None]] = set()
@@ -190,6 +195,19 @@ class Worker:
         """Whether the group says that the source is still ours."""
         return self._intake is not None and await self._intake.is_owner(entry.source.partition)
 
+    async def be_alone(self, entry: Entry) -> None:
+        """Return when nothing but this turn is in the engine; nothing else starts meanwhile, nor until it has left."""
+        admitted = self._lone[entry.source] = asyncio.get_running_loop().create_future()
+        self._isolation.want(entry.source)
+        self._admit()
+        try:
+            await admitted
+        except asyncio.CancelledError:
+            self._leave_engine(entry)
+            raise
+        finally:
+            self._lone.pop(entry.source, None)
+
     # --- the loop -----------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -242,7 +260,7 @@ class Worker:
         return len(self._queue)
 
     def _fill_slots(self) -> None:
-        while self._busy < self._slots:
+        while self._busy < self._slots and self._isolation.is_open:
             entry = self._queue.next()
             if entry is None:
                 return
@@ -256,7 +274,9 @@ class Worker:
         held = self._unhold(entry.source)
         if held is None:
             return
-        self._busy += takes_slot
+        if takes_slot:
+            self._busy += 1
+            self._isolation.enter(entry.source)
         running = self._running[entry.source] = _Running(entry, held.generation, charged_tokens=entry.cost_tokens)
         running.task = asyncio.create_task(self._carry(running, held, takes_slot=takes_slot), name=entry.turn)
         running.task.add_done_callback(self._note_failure)
@@ -285,6 +305,7 @@ class Worker:
             if timer is not None:
                 timer.cancel()
             slot.free()
+            self._leave_engine(entry)
             if self._running.get(entry.source) is running:
                 del self._running[entry.source]
             self._wake.set()
@@ -292,7 +313,20 @@ class Worker:
     def _free_slot(self, entry: Entry) -> None:
         self._busy -= 1
         self._queue.done(entry)
+        self._leave_engine(entry)
         self._wake.set()
+
+    def _leave_engine(self, entry: Entry) -> None:
+        self._isolation.leave(entry.source)
+        self._admit()
+
+    def _admit(self) -> None:
+        source = self._isolation.admit()
+        admitted = None if source is None else self._lone.get(source)
+        if admitted is not None and not admitted.done():
+            admitted.set_result(None)
+        if self._isolation.is_open:
+            self._wake.set()
 
     # --- small acts ---------------------------------------------------------------------------------------------------
 
@@ -317,7 +351,8 @@ class Worker:
         if held is None or self._intake is None:
             return
         dispatched = held.dispatched or await self._payload(held.entry.source)
-        record = projecting.returned(dispatched, held.entry.source, instants.from_ms(self._now_ms()))
+        at = instants.from_ms(self._now_ms())
+        record = projecting.returned(dispatched, held.entry.source, at, worker=self._tools.worker)
         while True:
             try:
                 await self._tools.outlet.publish((topics.TURNS, record), trace=dispatched.traceparent)

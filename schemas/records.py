@@ -146,8 +146,11 @@ class TurnDispatched(Record):
             in a lane the offset for `accepted_at` less a margin.
         messages: the prompt, instructions first, the user's text last.
         weight: the tier's share between tenants. priority: band, lower first.
-        max_attempts: claims after which a worker ends the turn as failed.
+        max_attempts: of a turn under one pool: failures of its engines, and deaths of workers that ran it alone.
         reason: why `closing` is to end it; None in any other pool.
+        failures: of engines of this pool, so far.
+        discarded_tokens: made by those and never shown.
+        fallback_sentence: what is said in place of an answer when there will be none; None = the turn ends as failed.
     """
 
     type: Literal["TurnDispatched"] = "TurnDispatched"
@@ -187,6 +190,9 @@ class TurnDispatched(Record):
     client_key: str | None = None
     fingerprint: str | None = None
     traceparent: str | None = None
+    failures: int = 0
+    discarded_tokens: int = 0
+    fallback_sentence: str | None = None
 
 
 # --- the conversation log (contract, section 4) -----------------------------------------------------------------------
@@ -219,7 +225,13 @@ class TurnQueued(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnStarted(Record):
-    """A worker's claim on the turn under the number `attempt`. `generation`: under which its partition was assigned."""
+    """A worker's claim on the turn under the number `attempt`.
+
+    Args:
+        generation: of the group, under which the source's partition was assigned.
+        worker: the process that claims, as in WorkerReported; None = not told.
+        alone: nothing else is in that worker's engine from here on until the turn leaves it.
+    """
 
     type: Literal["turn.started"] = "turn.started"
     dispatch: int
@@ -228,6 +240,19 @@ class TurnStarted(Record):
     model: str
     deployment: str
     degraded: bool
+    worker: str | None = None
+    alone: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnReleased(Record):
+    """The worker of this `attempt` has let go of the turn in good order: it lives, and the turn goes on elsewhere.
+
+    No reader sees it: it only tells a hand-over from a death. A claim that another worker's displaced without it was
+    left by a process that died.
+    """
+
+    type: Literal["turn.released"] = "turn.released"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -355,11 +380,22 @@ class TurnCompleted(UsageColumns):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnReturned(Record):
-    """A worker gives an unstarted turn back on `chat.turns`: the gate dispatches it again under the next number."""
+    """A worker gives a turn back on `chat.turns`: the gate dispatches it again under the next number.
+
+    Args:
+        failures: of engines of its pool, so far: more than the dispatch had = this worker's engine has failed.
+        shown: something of the answer is in the log.
+        worker: who gives it back, as in WorkerReported; None = not told.
+        discarded_tokens: made by failed engines and never shown, so far.
+    """
 
     type: Literal["TurnReturned"] = "TurnReturned"
     dispatch: int
     source: Source
+    failures: int = 0
+    shown: bool = False
+    worker: str | None = None
+    discarded_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -426,6 +462,7 @@ class WorkerReported(Record):
     Args:
         state: starting, ready or draining. slots, running, waiting: turns. kv_usage: 0..1.
         tokens_per_s: generated in the last seconds, over all slots.
+        partitions: of the pool's topic that it owns.
     """
 
     type: Literal["WorkerReported"] = "WorkerReported"
@@ -441,6 +478,7 @@ class WorkerReported(Record):
     waiting: int
     kv_usage: float
     tokens_per_s: float
+    partitions: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -471,5 +509,5 @@ class DeadLettered(Record):
     value: str
 
 
-LogRecord = TurnAccepted | TurnQueued | TurnStarted | TurnDelta | TurnEnded | ResetLogged | MovedLogged
+LogRecord = TurnAccepted | TurnQueued | TurnStarted | TurnReleased | TurnDelta | TurnEnded | ResetLogged | MovedLogged
 """What stands in a conversation log."""

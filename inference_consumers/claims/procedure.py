@@ -5,13 +5,14 @@ was lost takes a new one on the same view.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from inference_consumers.claims.deaths import Deaths
 from inference_consumers.claims.decision import Decision, Standing, decide
 from schemas.errors import InvariantBroken
 from schemas.fold import TurnFold
 from schemas.ids import TurnId
-from schemas.records import Record, TurnDelta, TurnStarted
+from schemas.records import Record, TurnStarted
 
 
 @dataclass(slots=True)
@@ -20,12 +21,12 @@ class LogView:
 
     Args:
         fold: of all below `next_offset`.
-        barren_claims: the last ones in a row behind which nothing was shown: what ends a turn that nobody can answer.
+        deaths: of its workers: what tells a turn that kills them.
     """
 
     fold: TurnFold
     next_offset: int
-    barren_claims: int = 0
+    deaths: Deaths = field(default_factory=Deaths)
 
     @classmethod
     def begin(cls, turn: TurnId, place: int) -> "LogView":
@@ -38,10 +39,8 @@ class LogView:
             return False
         self.next_offset = offset + 1
         is_taken = self.fold.take(record, offset)
-        if is_taken and isinstance(record, TurnStarted):
-            self.barren_claims += 1
-        elif is_taken and isinstance(record, TurnDelta):
-            self.barren_claims = 0
+        if record.turn == self.fold.turn:
+            self.deaths.take(record, is_taken=is_taken)
         return is_taken
 
 

@@ -18,6 +18,7 @@ async def walk(
     place: Awaitable[int] | None = None,
     may_skip_reading: bool,
     on_claim: Callable[[TurnStarted], None],
+    waits: Callable[[], Awaitable[bool]] | None = None,
     trace: str | None = None,
 ) -> Owned | Denied:
     """Take the procedure from its first step to its last.
@@ -25,6 +26,8 @@ async def walk(
     Args:
         place: where the first read begins, when the view doesn't know yet: looked up while the claim is on its way.
         on_claim: called as a claim is on its way, with the view's fold as far as it was read: the prefill may begin.
+        waits: asked before a claim, with the view read to the log's end; True = something was waited for, so what
+            was read has grown old and is read on.
         trace: the turn's `traceparent`.
 
     Raises:
@@ -37,6 +40,8 @@ async def walk(
                 if place is not None:
                     procedure.view.next_offset, place = await place, None
                 await read_into(procedure.view, log, address, stop, until=procedure.saw)
+                if stop is None and waits is not None and await waits():
+                    continue
                 step = procedure.read()
             case AppendClaim(record):
                 try:

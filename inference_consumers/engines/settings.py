@@ -20,6 +20,9 @@ class SimulatedSettings:
     fail_rate: float = _told(0.0, "share of generations, 0 to 1, that fail and may be tried again")
     stall_rate: float = _told(0.0, "share that stop making tokens and never end")
     die_rate: float = _told(0.0, "share that bring the whole engine down")
+    poison_text: str = _told(
+        "", "a last message with this text in it brings the whole engine down, each time; empty: none does"
+    )
     fault_after_tokens: int = _told(3, "how many tokens a generation makes before it goes wrong")
 
 

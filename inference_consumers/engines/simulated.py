@@ -8,7 +8,7 @@ from inference_consumers.engines.answer import AnswerText, prior_end
 from inference_consumers.engines.mailbox import Mailbox
 from inference_consumers.engines.port import Answer, EngineInfo, EngineLoad, GenerationRequest, Piece, Started
 from inference_consumers.engines.settings import SimulatedSettings
-from inference_consumers.engines.simulated_answer import answer_ids
+from inference_consumers.engines.simulated_answer import answer_ids, last_asked
 from inference_consumers.engines.simulated_batch import Emission, Fault, Run, SimulatedBatch, drawn_fault
 from infra.runtime.word_model import WordModel, word_bytes
 from schemas.errors import ContextTooLarge, EngineDead, EngineFailed
@@ -98,9 +98,15 @@ class SimulatedEngine:
             ids=answer_ids(request.messages)[: begin + most],
             begin=begin,
             priority=request.priority,
-            fault=drawn_fault(self._settings, request.id),
+            fault=self._fault(request),
         )
         return prompt_tokens, run, AnswerText(word_bytes, request.stop, most)
+
+    def _fault(self, request: GenerationRequest) -> Fault:
+        poison = self._settings.poison_text
+        if poison and poison in last_asked(request.messages):
+            return Fault.DIE
+        return drawn_fault(self._settings, request.id)
 
     def _set_timer(self, loop: asyncio.AbstractEventLoop) -> None:
         due = self._batch.due_at()
@@ -118,7 +124,7 @@ class SimulatedEngine:
         self._stepped_at = loop.time()
         for emission in self._batch.step(self._stepped_at):
             if emission.fault is Fault.DIE:
-                self._dead = EngineDead("the simulated engine died, as its die_rate asks")
+                self._dead = EngineDead("the simulated engine died, as its settings ask")
                 self._end_all(self._dead)
                 return
             mailbox = self._mailboxes.get(emission.id)

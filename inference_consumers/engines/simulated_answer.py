@@ -20,13 +20,18 @@ _WORDS = tuple(_TEXT.split())
 
 def answer_ids(messages: Sequence[Message]) -> Sequence[int]:
     """The token ids of the answer; indexed, not built, where they are many."""
-    asked = next((message.text for message in reversed(messages) if message.role == Role.USER), "")
+    asked = last_asked(messages)
     counted = _TOKENS.fullmatch(asked.strip())
     if counted:
         return range(numbered(0), numbered(int(counted[1])))
     if asked.startswith("echo:"):
         return encode_words(asked.removeprefix("echo:").removeprefix(" "))
     return encode_words(_sentences(asked))
+
+
+def last_asked(messages: Sequence[Message]) -> str:
+    """The last user message; empty when there is none."""
+    return next((message.text for message in reversed(messages) if message.role == Role.USER), "")
 
 
 def _sentences(asked: str) -> str:

@@ -8,37 +8,51 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from enum import Enum
 from typing import Final
 
+from inference_consumers.claims import wording
+from inference_consumers.claims.deaths import Toll
 from inference_consumers.claims.decision import Decision, Standing
 from inference_consumers.claims.procedure import ClaimProcedure, Denied, LogView, Owned
 from inference_consumers.claims.road import read_into, walk
-from inference_consumers.engines.port import GenerationRequest, Started
+from inference_consumers.engines.port import Started
+from inference_consumers.generating.asking import asked
 from inference_consumers.generating.delta_stream import is_too_long, spelled_bytes
 from inference_consumers.generating.generation import Generation, Interrupt
 from inference_consumers.generating.releaser import Releaser
 from inference_consumers.generating.shown_answer import ShownAnswer
 from inference_consumers.generating.tools import Tools
 from inference_consumers.publishing import projecting
-from inference_consumers.publishing.ending import Ending, Tally, error_of, expired, failed, written
+from inference_consumers.publishing.ending import Ending, Tally, error_of, expired, failed, with_fallback, written
 from inference_consumers.scheduling.entry import Entry
 from inference_consumers.scheduling.phases import Happening, Phase, advance
 from infra.runtime.kafka import RecordTooLarge
 from infra.runtime.logs import bound, trace_id
 from schemas import instants, topics
 from schemas.errors import CallerError, DependencyError, EngineDead, EngineFailed, ErrorCode
-from schemas.fold import TurnFold
-from schemas.records import Record, TurnDispatched, TurnEnded, TurnStarted
+from schemas.records import Record, TurnDispatched, TurnReturned, TurnStarted
 from schemas.turns import Reason
 
 log = logging.getLogger(__name__)
 
 _BACKOFF_S: Final = 0.1
 _MAX_BACKOFF_S: Final = 5.0
+# The first death is most likely a neighbour's fault, and a turn that waits to be alone is silent meanwhile: it comes
+# back with all others. At the second it is suspected.
+_SUSPECT_DEATHS: Final = 2
 
 
 class _AttemptLost(DependencyError):
     """Send nothing more under this attempt; decide again."""
+
+
+class _Setback(Enum):
+    """Why an owned turn did not end here."""
+
+    LOST = "an append has failed"
+    HANDED_OVER = "the worker stops"
+    FAILED = "the engine failed"
 
 
 class Course:
@@ -66,13 +80,17 @@ class Course:
         self.entry = entry
         self._dispatched = dispatched
         self._standing = Standing(dispatch=dispatched.dispatch, source=entry.source, generation=generation)
-        self._may_skip_reading = may_skip_reading
+        # A later dispatch has met engines under earlier ones: its log is never empty.
+        self._may_skip_reading = may_skip_reading and dispatched.dispatch == 1
         self._on_slot_free: Callable[[], None] | None = on_slot_free
         self._view: LogView | None = None
         self._generation: Generation | None = None
         self._why: Interrupt | None = None
         self._interrupted = asyncio.Event()
-        self._tally = Tally()
+        self._tally = Tally(discarded_tokens=dispatched.discarded_tokens)
+        self._is_alone = False
+        self._own: int | None = None  # the attempt that is ours, neither ended nor released
+        self._return: TurnReturned | None = None
         self.phase = Phase.CLAIMING
 
     def interrupt(self, why: Interrupt) -> None:
@@ -93,31 +111,45 @@ class Course:
             return await self._run()
 
     async def _run(self) -> Phase:
-        waits = 0
+        is_orderly = False
         try:
-            while True:
-                try:
-                    return await self._attempt()
-                except EngineDead:
-                    raise
-                except RecordTooLarge:
-                    # No attempt makes it smaller: held back, it would hold its partition's commits for ever.
-                    log.exception("a turn is given up", extra={"turn": self.entry.turn})
-                    return self._happens(Happening.UNWRITABLE)
-                except DependencyError as error:
-                    self._may_skip_reading = False
-                    self._happens(Happening.ATTEMPT_LOST)
-                    if self._why is Interrupt.HANDED_OVER:
-                        return self._happens(Happening.HANDED_OVER)
-                    log.warning("an attempt is lost: %s", error, extra={"turn": self.entry.turn})
-                await self._pause(waits, wakes=not self._interrupted.is_set())
-                waits += 1
+            phase = await self._try_on()
+            is_orderly = True
+        except asyncio.CancelledError:
+            is_orderly = True
+            raise
         finally:
             await self._let_go_of_engine()
+            # What else raises ends the process: by the log that is a death, and this turn may be to blame.
+            if is_orderly:
+                await self._release()
+        return phase
+
+    async def _try_on(self) -> Phase:
+        waits = 0
+        while True:
+            try:
+                return await self._attempt()
+            except EngineDead:
+                raise
+            except RecordTooLarge:
+                # No attempt makes it smaller: held back, it would hold its partition's commits for ever.
+                log.exception("a turn is given up", extra={"turn": self.entry.turn})
+                return self._happens(Happening.UNWRITABLE)
+            except DependencyError as error:
+                self._may_skip_reading = False
+                self._happens(Happening.ATTEMPT_LOST)
+                if self._why is Interrupt.HANDED_OVER:
+                    return self._happens(Happening.HANDED_OVER)
+                log.warning("an attempt is lost: %s", error, extra={"turn": self.entry.turn})
+            await self._pause(waits, wakes=not self._interrupted.is_set())
+            waits += 1
 
     async def _attempt(self) -> Phase:
         if self.phase is Phase.PROJECTING:
             return await self._project()
+        if self._return is not None:
+            return await self._give_back(self._return)
         place: asyncio.Task[int] | None = None
         if self._view is None:
             place = asyncio.create_task(self._place())
@@ -131,6 +163,7 @@ class Course:
                 place=place,
                 may_skip_reading=self._may_skip_reading,
                 on_claim=lambda _claim: self._prefill(view),
+                waits=lambda: self._waits(view),
                 trace=self._dispatched.traceparent,
             )
         finally:
@@ -139,11 +172,12 @@ class Course:
         self._view = view
         if isinstance(settled, Denied):
             await self._let_go_of_engine()
-            return await self._as_denied(settled.decision)
+            return await self._as_denied(settled.decision, view)
         return await self._as_owner(settled, view)
 
-    async def _as_denied(self, decision: Decision) -> Phase:
+    async def _as_denied(self, decision: Decision, view: LogView) -> Phase:
         if decision is Decision.ENDED:
+            self._own = None
             self._happens(Happening.END_FOUND)
             return await self._project()
         if decision is Decision.REPEAT:
@@ -152,41 +186,74 @@ class Course:
             return self._happens(Happening.DROPPED)
         # Still the owner: the group was lost and its generations began again. Only a new dispatch settles that.
         self._happens(Happening.GIVEN_BACK)
-        at = instants.from_ms(self._tools.now_ms())
-        await self._tools.outlet.publish(
-            (topics.TURNS, projecting.returned(self._dispatched, self.entry.source, at)),
-            trace=self._dispatched.traceparent,
-        )
-        return self._happens(Happening.RETURN_ACKED)
+        return await self._give_back(self._returned(is_shown=view.fold.cursor.seq > 0, has_failed=False))
 
     async def _as_owner(self, owned: Owned, view: LogView) -> Phase:
+        if self._must_be_alone(view):
+            raise _AttemptLost("the turn is to be alone in the engine")
         self._happens(Happening.OWNED)
-        attempt = owned.claim.attempt or 0
+        self._own = attempt = owned.claim.attempt or 0
         address = self._dispatched.log
         answer = ShownAnswer(self._dispatched, view.fold, attempt, self._tools, on_lost=self._on_lost)
         try:
-            ending = self._ending_without_engine(view, view.barren_claims) or await self._generate(
-                answer, view.barren_claims
-            )
-            await self._let_go_of_engine()
-            if self._why is Interrupt.HANDED_OVER and ending is None:
-                answer.stream.flush()
-                await answer.log.settled()
-                return self._happens(Happening.HANDED_OVER)
-            if ending is None:
+            outcome = self._ending_without_engine(view) or await self._generate(answer)
+            # A lost attempt begins another one behind it, in the same place of the engine.
+            await self._let_go_of_engine(keeps_slot=outcome is _Setback.LOST)
+            if outcome is _Setback.FAILED:
+                outcome = await self._cool_off()
+            if outcome is _Setback.LOST:
                 raise _AttemptLost("a delta could not be appended")
+            if isinstance(outcome, _Setback):
+                return await self._leave(answer, outcome)
+            if outcome.sentence is not None:
+                answer.stream.push(outcome.sentence, ())
             answer.stream.flush()
             self._happens(Happening.ANSWER_DONE)
-            end = self._end(view.fold, attempt, answer.stream.seq, ending)
-            answer.log.put(end)
+            at = instants.from_ms(self._tools.now_ms())
+            answer.log.put(
+                written(
+                    self._dispatched,
+                    view.fold,
+                    attempt=attempt,
+                    seq=answer.stream.seq,
+                    ending=outcome,
+                    tally=self._tally,
+                    at=at,
+                )
+            )
             offset = await answer.log.settled()
         finally:
             await answer.close()
         await read_into(view, self._tools.log, address, offset + 1, lambda at, record: _ends(view, at, record))
         if view.fold.ended is None:
             raise _AttemptLost("our end was not taken")
+        self._own = None
         self._happens(Happening.END_TAKEN)
         return await self._project()
+
+    async def _leave(self, answer: ShownAnswer, why: _Setback) -> Phase:
+        """All that was shown is acknowledged, and the log says that we live: what comes next is another worker's."""
+        answer.stream.flush()
+        answer.log.put(self._released())
+        await answer.log.settled()
+        self._own = None
+        if why is _Setback.HANDED_OVER:
+            return self._happens(Happening.HANDED_OVER)
+        self._happens(Happening.GIVEN_BACK)
+        return await self._give_back(self._returned(is_shown=answer.stream.seq > 0, has_failed=True))
+
+    async def _cool_off(self) -> Ending | _Setback:
+        """The pause between two engines, longer after each failure; a stop or the deadline ends the turn here."""
+        await self._pause(self._dispatched.failures, wakes=True)
+        if self._why is Interrupt.CANCELLED or self._why is Interrupt.EXPIRED:
+            return _cut_off(self._why)
+        return _Setback.FAILED
+
+    async def _give_back(self, returned: TurnReturned) -> Phase:
+        """The turn is the gate's again; said until it is acknowledged."""
+        self._return = returned
+        await self._tools.outlet.publish((topics.TURNS, returned), trace=self._dispatched.traceparent)
+        return self._happens(Happening.RETURN_ACKED)
 
     async def _project(self) -> Phase:
         """Say to everybody else what the log says; repeated until all of it is acknowledged."""
@@ -204,76 +271,79 @@ class Course:
 
     def _prefill(self, view: LogView) -> None:
         """The claim is on its way: the engine may read the prompt meanwhile, behind what is known of the log."""
-        claims = view.barren_claims + 1  # with the one under way
-        if self._generation is None and not self._why and self._ending_without_engine(view, claims) is None:
+        is_wanted = self._generation is None and not self._why and not self._must_be_alone(view)
+        if is_wanted and self._ending_without_engine(view) is None:
             self._begin(view.fold.token_ids, view.fold.text)
+
+    def _must_be_alone(self, view: LogView) -> bool:
+        is_suspect = (
+            self._toll(view).deaths >= _SUSPECT_DEATHS and self._tools.engine is not None and not self._is_alone
+        )
+        return is_suspect and self._why is None and self._ending_without_engine(view) is None
+
+    def _toll(self, view: LogView) -> Toll:
+        return view.deaths.toll(self._tools.worker)
+
+    async def _waits(self, view: LogView) -> bool:
+        """Wait until this turn is alone in the engine, if it must be; an interrupt ends the wish."""
+        if not self._must_be_alone(view):
+            return False
+        log.info("waiting to be alone, after %d deaths", self._toll(view).deaths, extra={"turn": self.entry.turn})
+        alone = asyncio.create_task(self._tools.be_alone(self.entry))
+        interrupted = asyncio.create_task(self._interrupted.wait())
+        try:
+            await asyncio.wait({alone, interrupted}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in (alone, interrupted):
+                each.cancel()
+            await asyncio.wait({alone, interrupted})
+        self._is_alone = not alone.cancelled()
+        if self._why is Interrupt.HANDED_OVER:
+            raise _AttemptLost("handed over before it was claimed")
+        return True
 
     def _begin(self, token_ids: list[int], text: str) -> None:
         engine = self._tools.engine
         if engine is None:
             return
-        options, continues = self._dispatched.options, self._tools.can_continue
-        made = len(token_ids) if continues else 0
+        turn = self.entry.turn
+        request_id = f"{turn}.{self._standing.generation}.{self._tools.fresh_id()}"
         try:
-            request = GenerationRequest(
-                id=f"{self.entry.turn}.{self._standing.generation}.{self._tools.fresh_id()}",
-                messages=self._dispatched.messages,
-                emitted_token_ids=tuple(token_ids) if continues else (),
-                emitted_text=text if continues else "",
-                max_tokens=None if options.max_tokens is None else max(0, options.max_tokens - made),
-                temperature=self._tools.temperature if options.temperature is None else options.temperature,
-                top_p=self._tools.top_p if options.top_p is None else options.top_p,
-                stop=options.stop,
-                # Without a seed of the client's, one of the turn's: a successor draws what its predecessor would have.
-                seed=int(self.entry.turn[-7:], 16) if options.seed is None else options.seed,
-                presence_penalty=options.presence_penalty,
-                frequency_penalty=options.frequency_penalty,
-                priority=self._dispatched.priority,
-            )
+            request = asked(self._dispatched, turn, request_id, token_ids, text, self._tools)
         except CallerError:
             return  # told as the turn's end, once the claim is ours
         self._generation = Generation(
             engine,
             request,
             behind=token_ids,
-            repeats="" if continues else text,
+            repeats="" if self._tools.can_continue else text,
             on_started=self._on_engine_started,
             on_tokens=lambda count: self._tools.on_tokens(self.entry, count),
         )
 
-    async def _generate(self, answer: ShownAnswer, tries: int) -> Ending | None:
-        """How the answer ended; None = it did not, `_why` or the lost log says the rest.
-
-        Args:
-            tries: claims in a row, ours included, that showed nothing yet.
-        """
-        failures = 0
-        while self._why is not Interrupt.HANDED_OVER:
-            generation = await self._behind(answer)
-            if generation is None:
-                return failed(ErrorCode.INVALID_REQUEST, "the options are out of their range")
-            releaser = answer.open(generation)
-            try:
-                if self._why is not None:
-                    generation.interrupt(self._why)
-                if answer.log.is_lost:
-                    generation.interrupt(Interrupt.LOST)
-                ended = await generation.ended()
-            except EngineDead:
-                raise
-            except EngineFailed as error:
-                failures += 1
-                self._count(discarded=releaser.held_tokens)
-                log.warning("the engine failed: %s", error, extra={"turn": self.entry.turn})
-                if tries + failures > self._dispatched.max_attempts:
-                    return failed(ErrorCode.ENGINE_FAILED, "the model failed to answer, again and again")
-                await self._let_go_of_engine(keeps_slot=True)
-                await self._pause(failures, wakes=True)
-                continue
-            except CallerError as error:
-                return failed(error.code, str(error))
-            return self._as_ending(ended, releaser)
-        return None
+    async def _generate(self, answer: ShownAnswer) -> Ending | _Setback:
+        """How the answer ended, or why it did not."""
+        if self._why is Interrupt.HANDED_OVER:
+            return _Setback.HANDED_OVER
+        generation = await self._behind(answer)
+        if generation is None:
+            return failed(ErrorCode.INVALID_REQUEST, "the options are out of their range")
+        releaser = answer.open(generation)
+        try:
+            if self._why is not None:
+                generation.interrupt(self._why)
+            if answer.log.is_lost:
+                generation.interrupt(Interrupt.LOST)
+            ended = await generation.ended()
+        except EngineDead:
+            raise
+        except EngineFailed as error:
+            log.warning("the engine failed: %s", error, extra={"turn": self.entry.turn})
+            self._count(discarded=releaser.held_tokens)
+            return _Setback.FAILED
+        except CallerError as error:
+            return failed(error.code, str(error))
+        return self._as_ending(ended, releaser)
 
     async def _behind(self, answer: ShownAnswer) -> Generation | None:
         """The run that goes on behind what is released: the prefill if nothing else was in the log, else a new one."""
@@ -285,9 +355,11 @@ class Course:
             self._begin(answer.token_ids, answer.text)
         return self._generation
 
-    def _as_ending(self, ended: Reason | Interrupt, releaser: Releaser) -> Ending | None:
-        if ended is Interrupt.HANDED_OVER or ended is Interrupt.LOST:
-            return None
+    def _as_ending(self, ended: Reason | Interrupt, releaser: Releaser) -> Ending | _Setback:
+        if ended is Interrupt.HANDED_OVER:
+            return _Setback.HANDED_OVER
+        if ended is Interrupt.LOST:
+            return _Setback.LOST
         if ended is Reason.WITHHELD:
             self._count(withheld=releaser.held_tokens)
             stopped_by = releaser.stopped_by
@@ -301,7 +373,11 @@ class Course:
 
     # --- what ends a turn without its engine --------------------------------------------------------------------------
 
-    def _ending_without_engine(self, view: LogView, claims: int) -> Ending | None:
+    def _ending_without_engine(self, view: LogView) -> Ending | None:
+        ending = self._foreseen(view)
+        return None if ending is None else with_fallback(ending, self._dispatched, view.fold)
+
+    def _foreseen(self, view: LogView) -> Ending | None:
         dispatched = self._dispatched
         if self._why is Interrupt.CANCELLED or self._tools.is_stopped(self.entry):
             return Ending(reason=Reason.CANCELLED)
@@ -309,8 +385,11 @@ class Course:
             return Ending(reason=dispatched.reason, error=dispatched.error or error_of(dispatched.reason))
         if self._why is Interrupt.EXPIRED or self._tools.now_ms() >= self.entry.deadline_ms:
             return expired()
-        if self._tools.engine is None or claims > dispatched.max_attempts:
+        if self._tools.engine is None:
             return failed(ErrorCode.ENGINE_FAILED, "no worker could finish the answer")
+        alone = self._toll(view).alone
+        if alone >= dispatched.max_attempts:
+            return failed(ErrorCode.ENGINE_FAILED, f"{alone} workers died while they answered this turn alone")
         limit = dispatched.options.max_tokens
         # With stop texts the engine must say whether the last of them ended the answer.
         if limit is not None and len(view.fold.token_ids) >= limit and not dispatched.options.stop:
@@ -322,25 +401,29 @@ class Course:
     # --- records ------------------------------------------------------------------------------------------------------
 
     def _claim(self, attempt: int) -> TurnStarted:
-        dispatched = self._dispatched
-        return TurnStarted(
-            id=self._tools.fresh_id(),
+        return wording.started(
+            self._dispatched,
+            self._standing,
+            attempt,
+            claim=self._tools.fresh_id(),
             at=instants.from_ms(self._tools.now_ms()),
-            tenant=dispatched.tenant,
-            conversation=dispatched.conversation,
-            turn=dispatched.turn,
-            attempt=attempt,
-            dispatch=self._standing.dispatch,
-            source=self._standing.source,
-            generation=self._standing.generation,
-            model=dispatched.model,
-            deployment=dispatched.deployment,
-            degraded=dispatched.degraded,
+            worker=self._tools.worker,
+            is_alone=self._is_alone,
         )
 
-    def _end(self, fold: TurnFold, attempt: int, seq: int, ending: Ending) -> TurnEnded:
-        at = instants.from_ms(self._tools.now_ms())
-        return written(self._dispatched, fold, attempt=attempt, seq=seq, ending=ending, tally=self._tally, at=at)
+    def _released(self) -> Record:
+        return wording.released(self._dispatched, self._own or 0, instants.from_ms(self._tools.now_ms()))
+
+    def _returned(self, *, is_shown: bool, has_failed: bool) -> TurnReturned:
+        return projecting.returned(
+            self._dispatched,
+            self.entry.source,
+            instants.from_ms(self._tools.now_ms()),
+            worker=self._tools.worker,
+            has_failed=has_failed,
+            is_shown=is_shown,
+            discarded_tokens=self._tally.discarded_tokens,
+        )
 
     # --- small acts ---------------------------------------------------------------------------------------------------
 
@@ -368,9 +451,19 @@ class Course:
         if generation is not None:
             await generation.close()
             self._count(discarded=generation.unheard_tokens)
-        if not keeps_slot and self._on_slot_free is not None:
+        if keeps_slot:
+            return
+        self._is_alone = False
+        if self._on_slot_free is not None:
             self._on_slot_free()
             self._on_slot_free = None
+
+    async def _release(self) -> None:
+        """Say that whoever claims next does so behind a worker that lives; lost, it counts as a death too many."""
+        if self._own is None or not self._tools.may_release():
+            return
+        with suppress(DependencyError):
+            await self._tools.log.send(self._dispatched.log, self._released(), trace=self._dispatched.traceparent)
 
     async def _pause(self, count: int, *, wakes: bool) -> None:
         """Back off, longer each time and never in step with others; an interrupt wakes it."""

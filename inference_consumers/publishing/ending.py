@@ -23,12 +23,15 @@ class Ending:
     """How a turn ends.
 
     Args:
+        error: what went wrong. Beside a sentence only analysts see it.
+        sentence: what is said in place of an answer; only for `stop`, and only where nothing was shown.
         refusal: what a person is told in place of the text; only for `withheld`.
         verdicts: of the output screen.
     """
 
     reason: Reason
     error: Failure | None = None
+    sentence: str | None = None
     refusal: str | None = None
     verdicts: tuple[Verdict, ...] = ()
 
@@ -68,7 +71,7 @@ def written(
         attempt=attempt,
         seq=seq,
         reason=ending.reason,
-        error=ending.error,
+        error=ending.error if ending.sentence is None else None,
         user=dispatched.user,
         key_id=dispatched.key_id,
         tier=dispatched.tier,
@@ -86,7 +89,7 @@ def written(
         parent=dispatched.parent,
         input_text=dispatched.input_text,
         interventions=dispatched.interventions + ending.verdicts,
-        degraded=dispatched.degraded,
+        degraded=dispatched.degraded or ending.sentence is not None,
         stored=dispatched.stored,
         log_start=dispatched.place,
         detail=_detail(dispatched, ending),
@@ -117,6 +120,14 @@ def output_verdicts(end: TurnEnded) -> tuple[Verdict, ...]:
 def failed(code: ErrorCode, message: str) -> Ending:
     """The end of a turn that could not be answered."""
     return Ending(reason=Reason.FAILED, error=Failure(code, message, ERRORS[code].retriable))
+
+
+def with_fallback(ending: Ending, dispatched: TurnDispatched, fold: TurnFold) -> Ending:
+    """The ending, or the sentence in its place: the engines failed, nothing was shown, and the pool has a sentence."""
+    has_failed = ending.error is not None and ending.error.code is ErrorCode.ENGINE_FAILED
+    if not has_failed or dispatched.fallback_sentence is None or fold.cursor.seq:
+        return ending
+    return Ending(reason=Reason.STOP, error=ending.error, sentence=dispatched.fallback_sentence)
 
 
 def error_of(reason: Reason) -> Failure | None:

@@ -24,8 +24,23 @@ def facts(fold: TurnFold, log: LogAddress) -> tuple[tuple[str, Record], ...]:
     )
 
 
-def returned(dispatched: TurnDispatched, source: Source, at: str) -> TurnReturned:
-    """The record that gives an unstarted turn back to the gate."""
+def returned(
+    dispatched: TurnDispatched,
+    source: Source,
+    at: str,
+    *,
+    worker: str,
+    has_failed: bool = False,
+    is_shown: bool = False,
+    discarded_tokens: int | None = None,
+) -> TurnReturned:
+    """The record that gives a turn back to the gate.
+
+    Args:
+        has_failed: this worker's engine has failed it; else it was not begun here.
+        is_shown: something of the answer is in the log.
+        discarded_tokens: of all failed engines of the turn so far; None = as many as the dispatch says.
+    """
     return TurnReturned(
         id=f"{dispatched.turn}.returned.{dispatched.dispatch}.{source.partition}.{source.offset}",
         at=at,
@@ -34,13 +49,20 @@ def returned(dispatched: TurnDispatched, source: Source, at: str) -> TurnReturne
         turn=dispatched.turn,
         dispatch=dispatched.dispatch,
         source=source,
+        failures=dispatched.failures + has_failed,
+        shown=is_shown,
+        worker=worker,
+        discarded_tokens=dispatched.discarded_tokens if discarded_tokens is None else discarded_tokens,
     )
 
 
 def verdicts_of(fold: TurnFold, end: TurnEnded) -> tuple[Verdict, ...]:
-    """One a rule that matched; one that allows when the screen saw an answer and nothing matched."""
+    """One a rule that matched; one that allows when the screen saw an answer and nothing matched.
+
+    A sentence in place of an answer has no tokens, and no screen has seen it.
+    """
     reached = output_verdicts(end)
-    if not reached and fold.cursor.seq:
+    if not reached and fold.delivered_tokens:
         return (Verdict(stage=Stage.OUTPUT, action=Action.ALLOW),)
     return reached
 

@@ -31,7 +31,7 @@ class Happening(Enum):
     ATTEMPT_LOST = "attempt lost"  # an append failed, a delta or our end was not taken
     END_TAKEN = "end taken"
     PROJECTED = "projected"  # TurnCompleted and UsageRecorded are acknowledged
-    GIVEN_BACK = "given back"  # TurnReturned is to be appended
+    GIVEN_BACK = "given back"  # unstarted, or its engine failed: TurnReturned is to be appended
     RETURN_ACKED = "return acked"
     HANDED_OVER = "handed over"  # a graceful stop
     DROPPED = "dropped"  # the partition is gone
@@ -54,12 +54,14 @@ NEXT: Final[Mapping[tuple[Phase, Happening], Phase]] = {
     (Phase.CLAIMING, Happening.GIVEN_BACK): Phase.RETURNING,
     (Phase.GENERATING, Happening.ANSWER_DONE): Phase.ENDING,
     (Phase.GENERATING, Happening.ATTEMPT_LOST): Phase.CLAIMING,
+    (Phase.GENERATING, Happening.GIVEN_BACK): Phase.RETURNING,
     (Phase.ENDING, Happening.END_TAKEN): Phase.PROJECTING,
     (Phase.ENDING, Happening.ATTEMPT_LOST): Phase.CLAIMING,
     (Phase.PROJECTING, Happening.PROJECTED): Phase.FINISHED,
     (Phase.PROJECTING, Happening.ATTEMPT_LOST): Phase.PROJECTING,
     (Phase.RETURNING, Happening.RETURN_ACKED): Phase.FINISHED,
-    (Phase.RETURNING, Happening.ATTEMPT_LOST): Phase.CLAIMING,
+    # Said again until it is acknowledged: a claim beside a return would only be displaced by its next dispatch.
+    (Phase.RETURNING, Happening.ATTEMPT_LOST): Phase.RETURNING,
 } | {
     (phase, happening): left
     for phase in (

@@ -28,6 +28,7 @@ SECTIONS: Final[Mapping[str, tuple[str, str]]] = {
 # Likewise for those whose tables bear names: `[band.NAME]`.
 TABLES: Final[Mapping[str, tuple[str, str]]] = {
     "band": ("infra.runtime.band_settings", "BandSettings"),
+    "fallback": ("stream_processors.enrichment.settings", "FallbackSettings"),
     "instructions": ("stream_processors.enrichment.settings", "InstructionSettings"),
 }
 

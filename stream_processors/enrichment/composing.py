@@ -150,12 +150,14 @@ def dispatched(
     prompt: Prompt | None,
     deployment: DeploymentSet | None,
     band: BandSettings,
+    fallback_sentence: str | None = None,
 ) -> TurnDispatched:
     """The turn for its worker.
 
     Args:
         prompt: None for `closing`, which reads none.
         deployment: None for `closing`, or when it is gone: the pool's name is all that is known then.
+        fallback_sentence: of the pool that the turn was meant for.
     """
     asked = request.request
     pool = turn.pool or CLOSING_POOL
@@ -189,6 +191,7 @@ def dispatched(
         options=options,
         prompt_tokens=0 if prompt is None else prompt.tokens,
         trimmed=Trimmed() if prompt is None else prompt.trimmed,
+        degraded=turn.is_degraded,
         weight=band.weight,
         priority=band.priority,
         max_attempts=band.max_attempts,
@@ -201,6 +204,9 @@ def dispatched(
         client_key=asked.client_key,
         fingerprint=asked.fingerprint,
         traceparent=asked.traceparent,
+        failures=turn.failures,
+        discarded_tokens=turn.discarded_tokens,
+        fallback_sentence=fallback_sentence,
     )
 
 

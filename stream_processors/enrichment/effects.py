@@ -43,9 +43,14 @@ class EndTurn:
 
 @dataclass(frozen=True, slots=True)
 class Dispatch:
-    """TurnDispatched to the turn's pool under its number."""
+    """TurnDispatched to the turn's pool under its number.
+
+    Args:
+        avoid: the worker whose engine has failed it, None = none: any other one is better.
+    """
 
     turn: OpenTurn
+    avoid: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,11 @@ class Unloaded:
 
 
 @dataclass(frozen=True, slots=True)
+class Spoken:
+    """No other pool can answer the turn; a sentence is said in place of an answer."""
+
+
+@dataclass(frozen=True, slots=True)
 class InLine:
     """Where a dispatched turn that has hardly begun stands in its pool: see Fits."""
 
@@ -83,6 +88,8 @@ class Facts:
         is_alive: whether a worker of that pool reported a moment ago.
         has_ended: whether the context table holds that turn's end.
         was_said: whether this life of the gate has decided that turn's `turn.accepted` already.
+        attempts: failures of a turn's pool after which it is given up there, by its tier.
+        fallback: what becomes of a turn that was given up and has shown nothing; None: it ends as failed. Pure.
         in_line: where a dispatched turn waits in its pool, None = it should have begun.
         persisted: how far persistence has read this partition of `chat.turns` (its committed offset).
         turn_s: how long a turn takes of late, None = nobody knows.
@@ -93,6 +100,8 @@ class Facts:
     is_alive: Callable[[str], bool]
     has_ended: Callable[[TurnId], bool] = lambda _turn: False
     was_said: Callable[[TurnId], bool] = lambda _turn: False
+    attempts: Callable[[OpenTurn], int] = lambda _turn: 5
+    fallback: Callable[[OpenTurn], Fits | Spoken | None] = lambda _turn: None
     in_line: Callable[[OpenTurn], InLine | None] = lambda _turn: None
     persisted: int = -1
     turn_s: float | None = None

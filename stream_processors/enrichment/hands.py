@@ -5,6 +5,7 @@ Every append that fails for the moment is done again in place, until it is ackno
 
 import asyncio
 import logging
+import random
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar
@@ -91,6 +92,8 @@ class Hands:
 
     Args:
         load: asks the loader: conversation, tenant, parent.
+        elsewhere: the partition for a turn that this worker's engine has failed, None = wherever its key says.
+        jitter: a number in [0, 1).
         on_ended: told each end of a turn that no worker claimed, once it is projected; a repeat is told again.
         on_step: told `changelog`, `logs`, `effects` as each is safe; tests kill the process there.
     """
@@ -104,6 +107,8 @@ class Hands:
         clock: Clock,
         words: Words,
         load: Callable[[ConversationId, str | None, TurnId | None], None],
+        elsewhere: Callable[[OpenTurn, str], int | None] = lambda _turn, _worker: None,
+        jitter: Callable[[], float] = random.random,
         on_step: Callable[[str], None] = lambda _step: None,
         on_ended: Callable[[TurnEnded], None] = lambda _end: None,
     ) -> None:
@@ -113,6 +118,8 @@ class Hands:
         self._clock = clock
         self._words = words
         self._load = load
+        self._elsewhere = elsewhere
+        self._jitter = jitter
         self._on_step = on_step
         self._on_ended = on_ended
 
@@ -167,10 +174,11 @@ class Hands:
 
     async def _other(self, here: Scene, decided: Decided, effect: Effect) -> list[_Append]:
         match effect:
-            case Dispatch(turn):
+            case Dispatch(turn, avoid):
                 request = await self._request(decided.partition, turn)
                 record = await self._words.dispatched(here, decided.partition, turn, request)
-                return [_Append(topics.inference_topic(record.pool).name, record)]
+                partition = None if avoid is None else self._elsewhere(turn, avoid)
+                return [_Append(topics.inference_topic(record.pool).name, record, partition)]
             case RequestStop():
                 return [_Append(topics.CONTROL, composing.stop_requested(here, effect))]
             case AppendReset():
@@ -258,16 +266,17 @@ class Hands:
         return max(place, await self._reader.offset_at(address.topic, address.partition, since_ms))
 
     async def _persist(self, attempt: Callable[[], Awaitable[T]], what: str) -> T:
-        """Try until it works: Kafka being away is no reason to lose an effect."""
+        """Try until it works: Kafka being away is no reason to lose an effect. No two turns pause alike."""
         backoff_s = _FIRST_BACKOFF_S
         while True:
+            pause_s = backoff_s * (0.5 + self._jitter() / 2)
             try:
                 return await attempt()
             except RangeGone:
-                await asyncio.sleep(backoff_s)  # cut off between two requests: the new beginning is looked up again
+                await asyncio.sleep(pause_s)  # cut off between two requests: the new beginning is looked up again
             except DependencyError as error:
                 log.warning("%s: %s; trying again", what, error)
-                await asyncio.sleep(backoff_s)
+                await asyncio.sleep(pause_s)
             backoff_s = min(2 * backoff_s, _MAX_BACKOFF_S)
 
 

@@ -111,11 +111,22 @@ class Completed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Returned:
-    """A worker gave the turn back unstarted, as it was under this number."""
+    """A worker gave the turn back, as it was under this number.
+
+    Args:
+        failures: of engines of its pool so far; more than are known = the worker's engine has failed it.
+        is_shown: something of the answer is in the log.
+        worker: who gave it back, None = not told.
+        discarded_tokens: made by failed engines and never shown, so far.
+    """
 
     turn: TurnId
     dispatch: int
     offset: int
+    failures: int = 0
+    is_shown: bool = False
+    worker: str | None = None
+    discarded_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -141,6 +141,7 @@ def promote(draft: Draft) -> None:
                 queued_ms=facts.now_ms if is_told else head.queued_ms,
                 dispatch=1 + (note.returned if note is not None else 0),
                 pool=plan.pool,
+                origin=plan.pool,
                 deployment=plan.deployment,
                 tokens=plan.tokens,
                 sent_ms=facts.now_ms,

@@ -8,10 +8,11 @@ from schemas.ids import TurnId
 from schemas.records import DeploymentSet
 from schemas.turns import Failure, Message, TurnRequest
 from stream_processors.enrichment.context import ContextEntry, chain
-from stream_processors.enrichment.facts import Fits, Plan, Unfit, Unloaded
+from stream_processors.enrichment.facts import Fits, Plan, Spoken, Unfit, Unloaded
 from stream_processors.enrichment.prompt import Measure, Piece, Prompt, build, instructions_of
+from stream_processors.enrichment.settings import FallbackSettings
 from stream_processors.enrichment.state import OpenTurn
-from stream_processors.routing.choice import choose
+from stream_processors.routing.choice import choose, is_open_to
 from stream_processors.routing.fleet import Fleet
 from stream_processors.routing.waiting import ahead, eta_s
 
@@ -59,6 +60,24 @@ class Planner:
             eta_s=None if before is None else eta_s(pool, before, self.turn_s),
         )
         return plan, prompt
+
+    def fall_back(
+        self, turn: OpenTurn, request: TurnRequest, fallback: FallbackSettings | None
+    ) -> tuple[Fits | Spoken | None, Prompt | None]:
+        """Where a turn goes whose pool has failed it, once: to a pool that lives, is open to it and can take it.
+
+        Args:
+            fallback: of the pool that the turn was meant for.
+        """
+        if fallback is None:
+            return None, None
+        pool = None if turn.is_degraded or fallback.pool is None else self.fleet.pools.get(fallback.pool)
+        if pool is not None and pool.workers and fallback.pool != turn.pool and is_open_to(pool, request.tier):
+            prompt = self.prompt(turn, request, pool.deployment)
+            if isinstance(prompt, Prompt):
+                deployment = pool.deployment
+                return Fits(pool=deployment.pool, deployment=deployment.deployment, tokens=prompt.tokens), prompt
+        return (None if fallback.sentence is None else Spoken()), None
 
     def prompt(
         self, turn: OpenTurn, request: TurnRequest, deployment: DeploymentSet | None

@@ -37,7 +37,7 @@ from stream_processors.enrichment.composing import Request, Scene
 from stream_processors.enrichment.context import ContextEntry, context_turn, pack_entry, unpack_entry
 from stream_processors.enrichment.counting import Measures
 from stream_processors.enrichment.effects import AppendAccepted, ForgetContext, KeepContext, KeepLoaded
-from stream_processors.enrichment.facts import Facts, InLine, Limits, Plan
+from stream_processors.enrichment.facts import Facts, Fits, InLine, Limits, Plan, Spoken
 from stream_processors.enrichment.fleet_view import FleetView
 from stream_processors.enrichment.gate import reduce
 from stream_processors.enrichment.hands import Decided, Hands
@@ -45,9 +45,11 @@ from stream_processors.enrichment.inputs import Input, Ticked
 from stream_processors.enrichment.planning import Planner, count_all
 from stream_processors.enrichment.prompt import Prompt
 from stream_processors.enrichment.requests import NotAtHand, Requests
+from stream_processors.enrichment.settings import FallbackSettings
 from stream_processors.enrichment.state import OpenTurn, State
 from stream_processors.enrichment.state_codec import has_open_turns, pack, unpack
 from stream_processors.enrichment.waiting import QueueGauges
+from stream_processors.routing.elsewhere import partition_elsewhere
 from stream_processors.routing.waiting import ahead, eta_s
 
 log = logging.getLogger(__name__)
@@ -100,6 +102,7 @@ class Gate:
         clock: Clock,
         limits: Limits,
         bands: Mapping[str, BandSettings],
+        fallbacks: Mapping[str, FallbackSettings],
         instructions: Mapping[str, str],
         answer_tokens: int,
         gauges: QueueGauges,
@@ -114,6 +117,7 @@ class Gate:
         self._clock = clock
         self._limits = limits
         self._bands = bands
+        self._fallbacks = fallbacks
         self._priorities = {tier: band.priority for tier, band in bands.items()}
         self._instructions = instructions
         self._answer_tokens = answer_tokens
@@ -352,6 +356,17 @@ class Gate:
                 self._prompts[turn.turn] = prompt
             return planned
 
+        def attempts(turn: OpenTurn) -> int:
+            return self._band(self._requests.at_hand(partition, turn.order)).max_attempts
+
+        def fallback(turn: OpenTurn) -> Fits | Spoken | None:
+            request = self._requests.at_hand(partition, turn.order)
+            planner = self._planner(partition, request.tenant, brought)
+            found, prompt = planner.fall_back(turn, request.request, self._fallback(turn))
+            if prompt is not None:
+                self._prompts[turn.turn] = prompt
+            return found
+
         def in_line(turn: OpenTurn) -> InLine | None:
             pool = fleet.pools.get(turn.pool or "")
             before = None if pool is None else ahead(pool, self._gauges.before(turn))
@@ -365,6 +380,8 @@ class Gate:
             is_alive=fleet.is_alive,
             has_ended=lambda turn: self._contexts.read(partition, turn.encode()) is not None,
             was_said=self._said.__contains__,
+            attempts=attempts,
+            fallback=fallback,
             in_line=in_line,
             persisted=self.persisted.get(partition, -1),
             turn_s=self._turn_s,
@@ -466,8 +483,20 @@ class Gate:
             request,
             prompt=prompt,
             deployment=deployment,
-            band=self._bands.get(request.request.tier, BandSettings()),
+            band=self._band(request),
+            fallback_sentence=None if (fallback := self._fallback(turn)) is None else fallback.sentence,
         )
+
+    def elsewhere(self, turn: OpenTurn, worker: str) -> int | None:
+        """The partition for a turn that this worker's engine has failed; None: wherever its key says."""
+        pool = self._fleet.at(self._clock.wall_ms()).pools.get(turn.pool or "")
+        return None if pool is None else partition_elsewhere(pool, worker, turn.turn)
+
+    def _band(self, request: Request) -> BandSettings:
+        return self._bands.get(request.request.tier, BandSettings())
+
+    def _fallback(self, turn: OpenTurn) -> FallbackSettings | None:
+        return self._fallbacks.get(turn.origin or turn.pool or "")
 
     # --- carrying out -------------------------------------------------------------------------------------------------
 

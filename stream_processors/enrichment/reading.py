@@ -81,7 +81,15 @@ def _given(topic: str, offset: int, record: Record, band_of: Mapping[str, int]) 
         case TurnCompleted():
             return _completed(offset, record)
         case TurnReturned():
-            return Returned(turn=_turn(record), dispatch=record.dispatch, offset=offset)
+            return Returned(
+                turn=_turn(record),
+                dispatch=record.dispatch,
+                offset=offset,
+                failures=record.failures,
+                is_shown=record.shown,
+                worker=record.worker,
+                discarded_tokens=record.discarded_tokens,
+            )
         case _:
             return None
 

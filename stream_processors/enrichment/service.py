@@ -29,7 +29,7 @@ from stream_processors.enrichment.hands import Hands
 from stream_processors.enrichment.loader import Loader
 from stream_processors.enrichment.processing import Gate, Taken
 from stream_processors.enrichment.requests import Requests
-from stream_processors.enrichment.settings import EnrichmentSettings, InstructionSettings
+from stream_processors.enrichment.settings import EnrichmentSettings, FallbackSettings, InstructionSettings
 from stream_processors.enrichment.ticks import Looks, Ticks
 from stream_processors.enrichment.waiting import QueueGauges
 
@@ -48,6 +48,7 @@ async def run(source: SettingsSource) -> None:
         cassandra=source.read(CassandraSettings, "cassandra"),
         settings=source.read(EnrichmentSettings, "enrichment"),
         bands=dict(source.read_table(BandSettings, "band")),
+        fallbacks=dict(source.read_table(FallbackSettings, "fallback")),
         instructions={
             tenant: each.text for tenant, each in source.read_table(InstructionSettings, "instructions").items()
         },
@@ -77,6 +78,7 @@ class EnrichmentService:
         cassandra: CassandraSettings,
         settings: EnrichmentSettings,
         bands: dict[str, BandSettings],
+        fallbacks: dict[str, FallbackSettings] | None = None,
         instructions: dict[str, str],
         metrics: Metrics,
         on_step: Callable[[str], None] = lambda _step: None,
@@ -84,6 +86,7 @@ class EnrichmentService:
         self._kafka = kafka
         self._settings = settings
         self._bands = bands
+        self._fallbacks = fallbacks or {}
         self._instructions = instructions
         self._metrics = metrics
         self._on_step = on_step
@@ -129,6 +132,7 @@ class EnrichmentService:
             clock=SYSTEM,
             limits=Limits(waiting=self._settings.max_waiting, remember_ms=int(self._settings.forget_after_s * 1000)),
             bands=self._bands,
+            fallbacks=self._fallbacks,
             instructions=self._instructions,
             answer_tokens=self._settings.answer_tokens,
             gauges=self._gauges,
@@ -143,6 +147,7 @@ class EnrichmentService:
             admin=self._admin,
             clock=SYSTEM,
             words=gate,
+            elsewhere=gate.elsewhere,
             load=loader.want,
             on_step=self._on_step,
             on_ended=self._ended,

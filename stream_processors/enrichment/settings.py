@@ -1,7 +1,11 @@
-"""Settings of the gate: `[enrichment]`, and the table `[instructions.TENANT]`."""
+"""Settings of the gate: `[enrichment]`, and the tables `[fallback.POOL]` and `[instructions.TENANT]`."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
+
+# It goes with every dispatch of its pool, beside a prompt of full size.
+_MAX_SENTENCE: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +57,32 @@ class EnrichmentSettings:
             faults.append("session_timeout_s: must be at least 1")
         if self.standby_replicas < 0:
             faults.append("standby_replicas: must be 0 or more")
+        if faults:
+            raise ValueError("\n".join(faults))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FallbackSettings:
+    """A table `[fallback.POOL]`: what becomes of a turn whose pool has failed as often as its tier allows.
+
+    The pool is tried first, the sentence if that fails too; both only while nothing of an answer has been shown.
+    """
+
+    pool: str | None = field(
+        default=None, metadata={"doc": "another pool that answers instead, marked `degraded`; none: no pool does"}
+    )
+    sentence: str | None = field(
+        default=None,
+        metadata={"doc": "what is said in place of an answer, marked `degraded`; none: the turn ends as failed"},
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse what falls back to nothing."""
+        faults = []
+        if self.pool is None and self.sentence is None:
+            faults.append("pool: a fallback names a pool, a sentence or both")
+        if self.sentence is not None and not 0 < len(self.sentence) <= _MAX_SENTENCE:
+            faults.append(f"sentence: must have 1 to {_MAX_SENTENCE} characters")
         if faults:
             raise ValueError("\n".join(faults))
 

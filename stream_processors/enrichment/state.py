@@ -52,6 +52,9 @@ class OpenTurn:
         sent_ms: when it was last dispatched, or its end last appended.
         reason: how it ends: the gate's own end, or what `closing` is to write.
         loads: how often the past was loaded for the sake of its parent.
+        failures: of engines of its pool. discarded_tokens: made by all that failed it, and never shown.
+        origin: the pool that it was meant for; another than `pool` once it fell back or closes.
+        is_degraded: a fallback answers, be it a pool or a sentence.
         ahead, queued_ms: what its last `turn.queued` said, and when; -1 = it waits for nobody.
     """
 
@@ -78,6 +81,10 @@ class OpenTurn:
     loads: int = 0
     ahead: int = -1
     queued_ms: int = 0
+    failures: int = 0
+    discarded_tokens: int = 0
+    origin: str | None = None
+    is_degraded: bool = False
 
 
 @dataclass(frozen=True, slots=True)

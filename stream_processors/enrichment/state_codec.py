@@ -9,6 +9,9 @@ from schemas.turns import LogAddress, OnBusy, Reason
 from stream_processors.enrichment.state import Ended, Note, OpenTurn, Phase, Reset, State, Status
 
 _FORM: Final = 1
+# What an open turn has had since turns fall back; values written before end earlier.
+_FIRST_FIELDS: Final = 23
+_SINCE_FALLBACK: Final = (0, 0, None, False)
 _OWN: Final = 37  # `resp_` and the conversation's 32 digits stand before a turn's own
 
 
@@ -104,10 +107,15 @@ def _packed_turn(turn: OpenTurn) -> list[Any]:
         turn.loads,
         turn.ahead,
         turn.queued_ms,
+        turn.failures,
+        turn.discarded_tokens,
+        turn.origin,
+        turn.is_degraded,
     ]
 
 
 def _turn(conversation: ConversationId, row: list[Any]) -> OpenTurn:
+    row = [*row, *_SINCE_FALLBACK[len(row) - _FIRST_FIELDS :]]
     return OpenTurn(
         turn=ids.turn_id(conversation, row[0]),
         status=Status(row[1]),
@@ -132,4 +140,8 @@ def _turn(conversation: ConversationId, row: list[Any]) -> OpenTurn:
         loads=row[20],
         ahead=row[21],
         queued_ms=row[22],
+        failures=row[23],
+        discarded_tokens=row[24],
+        origin=row[25],
+        is_degraded=row[26],
     )

@@ -21,7 +21,7 @@ def choose(fleet: Fleet, *, model: str | None, tier: str) -> Pool | Failure:
     named = [pool for pool in serving if model is None or serves(pool, model)]
     if not named:
         return _failure(ErrorCode.INVALID_REQUEST, f"the model {model!r} is not served here; see /v1/models")
-    open_to_tier = [pool for pool in named if not pool.deployment.tiers or tier in pool.deployment.tiers]
+    open_to_tier = [pool for pool in named if is_open_to(pool, tier)]
     if not open_to_tier:
         return _failure(ErrorCode.FORBIDDEN, f"the tier {tier!r} may not use this model")
     return min(open_to_tier, key=_rank)
@@ -31,6 +31,11 @@ def serves(pool: Pool, model: str) -> bool:
     """True when the client's word for a model means this pool's: the model, the deployment or the pool itself."""
     deployment = pool.deployment
     return model in (deployment.model, deployment.deployment, deployment.pool)
+
+
+def is_open_to(pool: Pool, tier: str) -> bool:
+    """True when the tier may use what the pool serves."""
+    return not pool.deployment.tiers or tier in pool.deployment.tiers
 
 
 def _rank(pool: Pool) -> tuple[bool, float, str]:

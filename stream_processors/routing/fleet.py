@@ -10,11 +10,25 @@ SILENT_MS: Final = 5_000  # contract: a worker that hasn't reported for 5 s coun
 _DRAINING: Final = "draining"
 
 
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One worker of a pool.
+
+    Args:
+        load: turns per slot. partitions: of the pool's topic that it owns.
+    """
+
+    name: str
+    load: float
+    partitions: tuple[int, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
     """One pool.
 
     Args:
+        members: those workers, by name.
         workers: that reported a moment ago and aren't draining. slots, running, waiting: turns, over all of them.
     """
 
@@ -23,6 +37,7 @@ class Pool:
     slots: int = 0
     running: int = 0
     waiting: int = 0
+    members: tuple[Member, ...] = ()
 
     @property
     def load(self) -> float:
@@ -67,4 +82,10 @@ def _pool(deployment: DeploymentSet, workers: list[WorkerReported]) -> Pool:
         slots=sum(worker.slots for worker in workers),
         running=sum(worker.running for worker in workers),
         waiting=sum(worker.waiting for worker in workers),
+        members=tuple(sorted((_member(worker) for worker in workers), key=lambda member: member.name)),
     )
+
+
+def _member(report: WorkerReported) -> Member:
+    load = (report.running + report.waiting) / report.slots if report.slots else 1.0
+    return Member(report.worker, load, report.partitions)

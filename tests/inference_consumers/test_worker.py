@@ -9,10 +9,18 @@ from pathlib import Path
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
+from inference_consumers.claims.procedure import LogView
 from infra.local.node import local_kafka
 from schemas import instants, topics
 from schemas.errors import ErrorCode
-from schemas.records import DeadLettered, PolicyPublished, TurnDispatched, VerdictReached, WorkerReported
+from schemas.records import (
+    DeadLettered,
+    PolicyPublished,
+    TurnDispatched,
+    TurnReturned,
+    VerdictReached,
+    WorkerReported,
+)
 from schemas.turns import Action, Failure, LogAddress, Reason
 from tests.inference_consumers.pool import POOL, TAKEOVER_S, Pool, dispatch_of, now_ms, open_pool, words
 from tests.support.waiting import until
@@ -143,17 +151,25 @@ async def test_withheld_text_never_reaches_the_log(pool: Pool) -> None:
     assert (verdict.action, verdict.rule, verdict.policy_version) == (Action.WITHHOLD, "word", 1)
 
 
-async def test_a_failing_engine_is_tried_again(pool: Pool) -> None:
-    """An engine that fails every generation is tried max_attempts times; then the turn ends as failed."""
-    turn = dispatch_of("tokens: 30", max_attempts=3)
-    async with pool.worker(PARLEY_SIMULATED_FAIL_RATE="1"):
-        await pool.dispatch(turn)
-        fold = await pool.ended(turn)
-    assert fold.ended is not None
-    assert fold.ended.reason is Reason.FAILED
-    assert fold.ended.error is not None
-    assert fold.ended.error.code is ErrorCode.ENGINE_FAILED
-    assert fold.text == words(9)
+async def test_a_failing_engine_gives_its_turn_back(pool: Pool) -> None:
+    """What was shown stays, the source is finished, and the gate learns whose engine failed and how often."""
+    turn = dispatch_of("tokens: 30")
+    async with pool.worker(PARLEY_SIMULATED_FAIL_RATE="1") as worker:
+        await pool.dispatch(turn, partition=0)
+
+        async def ask() -> list[TurnReturned]:
+            return await pool.records(TurnReturned, topics.TURNS, turn.turn)
+
+        [returned] = await until(ask)
+        await _committed(pool, "", offset=1)
+        assert worker.process.returncode is None
+        report = await _owning(pool, 0, 1)
+    fold = await pool.fold(turn)
+    assert (fold.ended, fold.text) == (None, words(3))
+    assert (returned.failures, returned.shown, returned.dispatch) == (1, True, 1)
+    assert fold.claim is not None
+    assert returned.worker == fold.claim.worker == report.worker
+    assert [record.type for _offset, record in await pool.log(turn)][-1] == "turn.released"
 
 
 async def test_a_prompt_without_room_ends_as_failed(pool: Pool) -> None:
@@ -192,6 +208,7 @@ async def test_a_killed_worker_is_taken_over(pool: Pool) -> None:
         assert second.process.returncode is None
     assert [fold.text for fold in folds] == [words(200)] * 4
     assert {fold.cursor.attempt for fold in folds} == {1, 2}
+    assert {await _deaths(pool, turn) for turn in turns} == {(0, 0), (1, 0)}
     for turn in turns:
         assert {usage.id for usage in await pool.usage(turn)} == {f"{turn.turn}.usage"}
 
@@ -213,8 +230,31 @@ async def test_a_frozen_worker_adds_nothing_visible(pool: Pool) -> None:
             await pool.dispatch(late, partition=0)
             assert (await pool.ended(late)).text == words(5)
     assert fold.text == words(300)
+    assert await _deaths(pool, turn) == (0, 0)  # it was frozen, not dead, and said so
     completed = await pool.completed(turn)
     assert all(record == completed[0] for record in completed)
+
+
+async def _owning(pool: Pool, *partitions: int) -> WorkerReported:
+    """The report of the worker that owns exactly these partitions."""
+
+    async def ask() -> WorkerReported | None:
+        reports = await pool.records(WorkerReported, topics.WORKERS)
+        return reports[-1] if reports and reports[-1].partitions == partitions else None
+
+    report = await until(ask)
+    assert report is not None
+    return report
+
+
+async def _deaths(pool: Pool, turn: TurnDispatched) -> tuple[int, int]:
+    """How many deaths the turn's log tells of, and how many were met alone."""
+    assert turn.turn is not None
+    view = LogView.begin(turn.turn, 0)
+    for offset, record in await pool.log(turn):
+        view.take(offset, record)
+    toll = view.deaths.toll(None if view.fold.claim is None else view.fold.claim.worker)
+    return toll.deaths, toll.alone
 
 
 async def _claimed_again(pool: Pool, turn: TurnDispatched) -> None:
@@ -235,6 +275,7 @@ async def test_running_turns_are_kept_through_a_rebalance(pool: Pool) -> None:
         async with pool.worker():
             folds = [await pool.ended(turn) for turn in turns]
         assert any("kept [" in line and "kept []" not in line for line in first.lines)
+    assert [await _deaths(pool, turn) for turn in turns] == [(0, 0), (0, 0)]
     assert [fold.text for fold in folds] == [words(250)] * 2
     assert sorted(fold.cursor.attempt for fold in folds) == [1, 2]
 
@@ -254,6 +295,7 @@ async def test_a_graceful_stop_hands_running_turns_over(pool: Pool) -> None:
             assert time.monotonic() - began < 5
             folds = [await pool.ended(turn) for turn in turns]
     assert [fold.text for fold in folds] == [words(300)] * 3
+    assert [await _deaths(pool, turn) for turn in turns] == [(0, 0)] * 3
     for turn in turns:
         [usage] = await pool.usage(turn)
         assert usage.regenerated_tokens == 0

@@ -9,16 +9,17 @@ from typing import Any
 import pytest
 
 from inference_consumers.control.stops import Stops
-from inference_consumers.engines.port import Started
+from inference_consumers.engines.port import Answer, GenerationRequest, Started
 from inference_consumers.intake.port import Arrival
 from inference_consumers.worker import Worker
 from schemas import topics
 from schemas.errors import ContractError, EngineDead, KafkaUnavailable
-from schemas.records import DeadLettered, TurnDispatched, TurnEnded, TurnReturned
+from schemas.records import DeadLettered, TurnDispatched, TurnEnded, TurnReleased, TurnReturned, TurnStarted
 from schemas.turns import Reason, Source
 from tests.inference_consumers.generating.courses import Stage
 from tests.inference_consumers.pool import dispatch_of
 from tests.inference_consumers.scripted_engine import ScriptedEngine, said
+from tests.support.logs import started
 from tests.support.waiting import until
 
 TOPIC = "inference.default"
@@ -235,13 +236,134 @@ async def test_overdue_turns_end_without_a_slot() -> None:
         assert house.ends() == [("late", Reason.EXPIRED)]
 
 
+def _suspected(house: House, text: str, *, deaths: int = 2) -> TurnDispatched:
+    """A turn that met so many deaths in company, as its log tells."""
+    turn = _turn(text)
+    assert turn.turn is not None
+    for number in range(1, deaths + 1):
+        claim = replace(started(turn.turn, number), worker=f"dead{number}", dispatch=1, source=Source(TOPIC, 9, 9))
+        house.stage.log.records.append(claim)
+    return replace(turn, dispatch=2)
+
+
+def _claims(house: House) -> list[tuple[str | None, bool]]:
+    """Who was claimed here, in order, and whether alone."""
+    claims = [each for each in house.stage.log.records if isinstance(each, TurnStarted) and each.worker == "w1"]
+    return [(each.turn, each.alone) for each in claims]
+
+
+async def test_a_suspected_turn_runs_alone_and_then_the_others_go_on() -> None:
+    """It waits until what runs has left the engine, nothing starts meanwhile, and what waits goes on behind it."""
+    first, others = said("a", is_open=False), said("b")
+    engine = ScriptedEngine(first, others)
+    async with _house(engine, slots=3) as house:
+        runs, waits = _turn("runs"), _turn("waits")
+        house.arrive(runs)
+        suspected = _suspected(house, "suspected")
+
+        async def begun() -> bool:
+            return engine.open_generations == 1
+
+        await until(begun, every_s=0.001)
+        house.arrive(suspected)
+
+        async def wishes() -> bool:
+            return not house.worker._isolation.is_open
+
+        await until(wishes, every_s=0.001)
+        house.arrive(waits)
+        assert (house.worker.running, house.worker.waiting) == (2, 1)
+        assert engine.open_generations == 1
+        first.is_open.set()
+        await house.group.has_finished(3)
+        assert [text for text, _ in house.ends()] == ["runs", "suspected", "waits"]
+        assert _claims(house) == [(runs.turn, False), (suspected.turn, True), (waits.turn, False)]
+        assert house.worker._isolation.is_open
+
+
+async def test_suspected_turns_run_one_at_a_time() -> None:
+    """Though there are slots for all of them, each has the engine to itself."""
+    engine, most = ScriptedEngine(said("a")), 0
+    async with _house(engine, slots=4) as house:
+        turns = [_suspected(house, f"s{number}") for number in range(4)]
+        play = engine.generate
+
+        def counted(request: GenerationRequest) -> Answer:
+            nonlocal most
+            most = max(most, engine.open_generations + 1)
+            return play(request)
+
+        engine.generate = counted  # type: ignore[method-assign]
+        for turn in turns:
+            house.arrive(turn)
+        await house.group.has_finished(4)
+        assert most == 1
+        assert [alone for _turn, alone in _claims(house)] == [True] * 4
+
+
+async def test_a_suspected_turn_that_stops_waiting_keeps_nobody_out() -> None:
+    """A stop ends it without the engine, and what it kept out starts."""
+    first = said("a", is_open=False)
+    engine = ScriptedEngine(first, said("b"))
+    async with _house(engine, slots=2) as house:
+        house.arrive(_turn("runs"))
+
+        async def begun() -> bool:
+            return engine.open_generations == 1
+
+        await until(begun, every_s=0.001)
+        suspected = _suspected(house, "suspected")
+        house.arrive(suspected)
+
+        async def wishes() -> bool:
+            return not house.worker._isolation.is_open
+
+        await until(wishes, every_s=0.001)
+        house.arrive(_turn("waits"))
+        assert suspected.turn is not None
+        house.stops.add(suspected.turn, 10**13)
+        house.worker.on_stop(suspected.turn)
+        await house.group.has_finished(2)
+        assert house.ends() == [("suspected", Reason.CANCELLED), ("waits", Reason.STOP)]
+        first.is_open.set()
+        await house.group.has_finished(3)
+
+
+async def test_a_dropped_partition_takes_its_suspected_turns_along() -> None:
+    """A turn that waited to be alone is the next owner's, and the others here go on."""
+    first = said("a", is_open=False)
+    engine = ScriptedEngine(first, said("b"))
+    async with _house(engine, slots=2) as house:
+        house.arrive(_turn("runs"), partition=0)
+
+        async def begun() -> bool:
+            return engine.open_generations == 1
+
+        await until(begun, every_s=0.001)
+        house.arrive(_suspected(house, "suspected"), partition=1)
+
+        async def wishes() -> bool:
+            return not house.worker._isolation.is_open
+
+        await until(wishes, every_s=0.001)
+        await house.worker.drop(frozenset({1}))
+        house.arrive(_turn("waits"), partition=0)
+        await house.group.has_finished(1)
+        assert house.ends() == [("waits", Reason.STOP)]
+        first.is_open.set()
+
+
 async def test_a_dead_engine_ends_the_loop() -> None:
-    """`run` raises what the engine said, and nothing was finished."""
-    async with _house(ScriptedEngine(said(fails=EngineDead("gone"))), runs=False) as house:
+    """`run` raises what the engine said, nothing was finished, and nobody is told that this worker lives."""
+    engine = ScriptedEngine(said("a", finish=None), said(fails=EngineDead("gone")))
+    async with _house(engine, runs=False, slots=2) as house:
+        house.arrive(_turn("beside it"))
         house.arrive(_turn("x"))
         with pytest.raises(EngineDead, match="gone"):
             await asyncio.wait_for(house.worker.run(), 10)
+        await house.worker.stop()
         assert house.group.finished == []
+        assert not [record for record in house.stage.log.records if isinstance(record, TurnReleased)]
 
 
 async def test_broken_bytes_are_buried_then_finished() -> None:

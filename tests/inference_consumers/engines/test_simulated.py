@@ -81,6 +81,19 @@ async def test_a_dying_engine_takes_all_along() -> None:
         await answered(engine, asking("tokens: 9"))
 
 
+async def test_poison_takes_all_along_every_time() -> None:
+    """A message with the poison's text kills each engine that meets it, also behind what an earlier one showed."""
+    for emitted in ((), (0, 1)):
+        engine = _engine(poison_text="arsenic", fault_after_tokens=0)
+        innocent = asyncio.create_task(answered(engine, asking("tokens: 9")))
+        await asyncio.sleep(0)
+        with pytest.raises(EngineDead):
+            await answered(engine, asking("echo: arsenic and lace", emitted_token_ids=emitted))
+        with pytest.raises(EngineDead):
+            await innocent
+    assert (await answered(_engine(poison_text="arsenic"), asking("echo: lace"))).text == "lace"
+
+
 async def test_stopping_ends_what_runs() -> None:
     """Readers of a stopped engine see EngineFailed."""
     engine = _engine(tokens_per_s=1.0)

@@ -1,5 +1,6 @@
 """Courses on a log in memory and a scripted engine."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -25,7 +26,7 @@ def dispatch(**more: Any) -> TurnDispatched:
     dispatched: TurnDispatched = sample(TurnDispatched)
     values: dict[str, Any] = {
         "dispatch": 1, "deadline_at": "2099-01-01T00:00:00.000Z", "options": Options(), "reason": None, "error": None,
-        "max_attempts": 3, "interventions": (),
+        "max_attempts": 3, "interventions": (), "failures": 0, "discarded_tokens": 0, "fallback_sentence": None,
     }  # fmt: skip
     return replace(dispatched, **(values | more))
 
@@ -41,22 +42,31 @@ class Stage:
     stopped: bool = False
     can_continue: bool = True
     is_owner: bool = False
+    worker: str = "w1"
+    may_release: bool = True
+    lonely: int = 0
+    is_empty: asyncio.Event = field(default_factory=asyncio.Event)
     freed: int = 0
     started: list[Started] = field(default_factory=list)
     tokens: int = 0
     ended: list[TurnFold] = field(default_factory=list)
 
     def tools(self) -> Tools:
-        """The tools of this stage."""
+        """The tools of this stage; cleared, `is_empty` keeps turns waiting that want to be alone."""
 
         async def asks_group(_entry: Entry) -> bool:
             return self.is_owner
+
+        async def be_alone(_entry: Entry) -> None:
+            self.lonely += 1
+            await self.is_empty.wait()
 
         def on_tokens(_entry: Entry, made: int) -> None:
             self.tokens += made
 
         asked: Callable[[Entry], Awaitable[bool]] = asks_group
         return Tools(
+            worker=self.worker,
             engine=self.engine,
             log=self.log,
             outlet=self.outlet,
@@ -69,6 +79,8 @@ class Stage:
             fresh_id=lambda: f"id{next(_IDS)}",
             jitter=lambda: 0.0,
             is_stopped=lambda _entry: self.stopped,
+            be_alone=be_alone,
+            may_release=lambda: self.may_release,
             asks_group=asked,
             on_started=lambda _entry, started: self.started.append(started),
             on_tokens=on_tokens,

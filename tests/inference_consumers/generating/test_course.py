@@ -278,6 +278,7 @@ async def test_a_hand_over_leaves_at_a_token_boundary() -> None:
     course.interrupt(Interrupt.HANDED_OVER)
     assert await running is Phase.LEFT
     assert stage.fold().ended is None
+    assert [record.type for record in stage.log.records][-1] == "turn.released"
     assert not stage.outlet.facts
     successor = Stage(ScriptedEngine(said("c")), log=stage.log)
     assert await successor.course(dispatch(), generation=6, is_new=False).run() is Phase.FINISHED
@@ -300,46 +301,213 @@ async def test_closing_ends_for_the_gates_reason() -> None:
     assert end.error.code is ErrorCode.DEADLINE
 
 
-async def test_a_failing_engine_is_tried_again_behind_what_was_shown() -> None:
-    """The next try continues under the same attempt; nothing shown is said twice."""
-    engine = ScriptedEngine(said("a", "b", fails=EngineFailed("once")), said("c"))
-    stage = Stage(engine)
-    await stage.course(dispatch()).run()
-    assert stage.fold().text == "abc"
-    assert stage.fold().cursor.attempt == 1
-    assert engine.requests[1].emitted_text == "ab"
+async def test_a_turn_goes_back_when_its_engine_fails() -> None:
+    """What was shown is acknowledged, the log says that the worker lives, and the gate learns how often and where."""
+    stage = Stage(ScriptedEngine(said("a", "b", fails=EngineFailed("once"))))
+    assert await stage.course(dispatch(failures=1, discarded_tokens=4)).run() is Phase.FINISHED
+    assert stage.fold().text == "ab"
+    assert [record.type for record in stage.log.records][-1] == "turn.released"
+    assert stage.freed == 1
+    [(topic, record)] = stage.outlet.facts
+    assert topic == topics.TURNS
+    assert isinstance(record, TurnReturned)
+    assert (record.failures, record.shown, record.worker, record.discarded_tokens) == (2, True, "w1", 4)
 
 
-async def test_an_engine_that_always_fails_ends_the_turn() -> None:
-    """After max_attempts tries the turn ends as failed, retriable for the client."""
-    engine = ScriptedEngine(said(fails=EngineFailed("always")))
+async def test_another_worker_goes_on_behind_a_failed_engine() -> None:
+    """Under the next dispatch the answer goes on behind what was shown, and nothing generated is forgotten."""
+    policy = PolicyPublished(
+        id="p", at=AT, policy="p", policy_version=1, rules=({"rule": "r", "texts": ["secret"]},), sentence="No."
+    )
+    failing = Stage(ScriptedEngine(said("ab ", "sec", fails=EngineFailed("once"))))
+    _put_in_force(failing, policy)
+    await failing.course(dispatch()).run()
+    [(_, returned)] = failing.outlet.facts
+    assert isinstance(returned, TurnReturned)
+    assert (returned.shown, returned.discarded_tokens) == (True, 1)
+    heir = Stage(ScriptedEngine(said("c")), log=failing.log, worker="w2")
+    again = dispatch(dispatch=2, failures=returned.failures, discarded_tokens=returned.discarded_tokens)
+    assert await heir.course(again).run() is Phase.FINISHED
+    assert heir.fold().text == "ab c"
+    assert heir.fold().cursor.attempt == 2
+    usage = heir.outlet.facts[-2][1]
+    assert (getattr(usage, "generated_tokens", None), getattr(usage, "discarded_tokens", None)) == (3, 1)
+
+
+async def test_a_return_is_said_until_it_is_acknowledged() -> None:
+    """A broker away behind a failure brings no new claim: the same return is said once it answers."""
+    engine = ScriptedEngine(said(fails=EngineFailed("once")))
     stage = Stage(engine)
-    await stage.course(dispatch(max_attempts=2)).run()
+    stage.outlet.failures = 3
+    assert await stage.course(dispatch()).run() is Phase.FINISHED
+    assert len(stage.outlet.facts) == 1
+    assert len(engine.requests) == 1
+    assert [record.type for record in stage.log.records] == ["turn.started", "turn.released"]
+
+
+@pytest.mark.parametrize(
+    ("why", "reason"), [(Interrupt.CANCELLED, Reason.CANCELLED), (Interrupt.EXPIRED, Reason.EXPIRED)]
+)
+async def test_a_stop_ends_a_turn_between_two_engines(why: Interrupt, reason: Reason) -> None:
+    """Behind a failure nothing has to start for a turn to be stopped or to expire."""
+    stage = Stage(ScriptedEngine(said("a", fails=EngineFailed("once"))))
+    course = stage.course(dispatch(failures=9))
+    running = asyncio.create_task(course.run())
+
+    async def is_between() -> bool:
+        return stage.freed == 1
+
+    await until(is_between, every_s=0.001)
+    course.interrupt(why)
+    assert await running is Phase.FINISHED
+    assert (_reason(stage), stage.fold().text) == (reason, "a")
+
+
+def _unclean(deaths: int, *, alone: int = 0) -> list[Record]:
+    """The claims of workers that died, the last `alone` of them with nobody else in their engine."""
+    return [
+        replace(_claim(number), worker=f"dead{number}", alone=number > deaths - alone)
+        for number in range(1, deaths + 1)
+    ]
+
+
+async def test_one_death_changes_nothing() -> None:
+    """Behind one death a turn comes back with all others: most likely a neighbour was to blame."""
+    stage = Stage(ScriptedEngine(said("x")))
+    stage.log.records = _unclean(1)
+    await stage.course(dispatch(), is_new=False).run()
+    assert (_reason(stage), stage.lonely) == (Reason.STOP, 0)
+    [*_, claim] = [record for record in stage.log.records if isinstance(record, TurnStarted)]
+    assert (claim.worker, claim.alone) == ("w1", False)
+
+
+async def test_a_turn_that_met_two_deaths_runs_alone() -> None:
+    """It claims once it is alone, with the mark in its claim, and the engine hears nothing of it before."""
+    engine = ScriptedEngine(said("x"))
+    stage = Stage(engine)
+    stage.log.records = _unclean(2)
+    running = asyncio.create_task(stage.course(dispatch(), is_new=False).run())
+
+    async def waits() -> bool:
+        return stage.lonely == 1
+
+    await until(waits, every_s=0.001)
+    assert (len(stage.log.records), engine.requests) == (2, [])
+    stage.is_empty.set()
+    assert await running is Phase.FINISHED
+    claim = stage.log.records[2]
+    assert isinstance(claim, TurnStarted)
+    assert claim.alone
+    assert _reason(stage) is Reason.STOP
+
+
+@pytest.mark.parametrize(
+    ("why", "reason"), [(Interrupt.CANCELLED, Reason.CANCELLED), (Interrupt.EXPIRED, Reason.EXPIRED)]
+)
+async def test_waiting_to_be_alone_delays_no_end(why: Interrupt, reason: Reason) -> None:
+    """A stop or a deadline ends a turn that waits to be alone, without the engine."""
+    engine = ScriptedEngine(said("x"))
+    stage = Stage(engine)
+    stage.log.records = _unclean(2)
+    course = stage.course(dispatch(), is_new=False)
+    running = asyncio.create_task(course.run())
+
+    async def waits() -> bool:
+        return stage.lonely == 1
+
+    await until(waits, every_s=0.001)
+    course.interrupt(why)
+    assert await running is Phase.FINISHED
+    assert (_reason(stage), engine.requests) == (reason, [])
+
+
+async def test_waiting_to_be_alone_delays_no_hand_over() -> None:
+    """A graceful stop takes a waiting turn along without a claim: it is the next owner's."""
+    stage = Stage(ScriptedEngine(said("x")))
+    stage.log.records = _unclean(2)
+    course = stage.course(dispatch(), is_new=False)
+    running = asyncio.create_task(course.run())
+
+    async def waits() -> bool:
+        return stage.lonely == 1
+
+    await until(waits, every_s=0.001)
+    course.interrupt(Interrupt.HANDED_OVER)
+    assert await running is Phase.LEFT
+    assert len(stage.log.records) == 2
+
+
+async def test_deaths_met_alone_end_a_turn() -> None:
+    """A turn that killed max_attempts workers alone ends as failed; deaths in company never count."""
+    stage = Stage(ScriptedEngine(said("x")))
+    stage.log.records = _unclean(5, alone=3)
+    await stage.course(dispatch(max_attempts=3), is_new=False).run()
     end = stage.fold().ended
     assert end is not None
     assert end.error is not None
     assert (end.reason, end.error.code) == (Reason.FAILED, ErrorCode.ENGINE_FAILED)
-    assert len(engine.requests) == 2
+    innocent = Stage(ScriptedEngine(said("x")))
+    innocent.log.records = _unclean(9, alone=2)
+    innocent.is_empty.set()
+    await innocent.course(dispatch(max_attempts=3), is_new=False).run()
+    assert _reason(innocent) is Reason.STOP
 
 
-async def test_claims_that_showed_nothing_count() -> None:
-    """A turn that was claimed max_attempts times in a row without a word is ended by the next claim."""
-    engine = ScriptedEngine(said("x"))
-    stage = Stage(engine)
-    stage.log.records = [_claim(number) for number in (1, 2, 3)]
-    await stage.course(dispatch(max_attempts=3), is_new=False).run()
-    assert _reason(stage) is Reason.FAILED
-    assert not engine.requests
+async def test_poison_ends_with_the_sentence_where_there_is_one() -> None:
+    """A turn that kills its workers says its pool's sentence, as one that failed everywhere does."""
+    stage = Stage(ScriptedEngine(said("x")))
+    stage.log.records = _unclean(3, alone=3)
+    await stage.course(dispatch(max_attempts=3, degraded=False, fallback_sentence="Sorry."), is_new=False).run()
+    end = stage.fold().ended
+    assert end is not None
+    assert (stage.fold().text, end.reason, end.degraded) == ("Sorry.", Reason.STOP, True)
 
 
-async def test_claims_that_showed_something_do_not_count() -> None:
-    """However often its workers died, a turn that went on each time goes on."""
-    stage = Stage(ScriptedEngine(said("!")))
-    for number in range(1, 6):
-        stage.log.records += [_claim(number), delta(TURN, number, number - 1, "a")]
-    await stage.course(dispatch(max_attempts=3), is_new=False).run()
-    assert _reason(stage) is Reason.STOP
-    assert stage.fold().text == "aaaaa!"
+async def test_a_sentence_stands_in_for_an_answer() -> None:
+    """`closing` says it where nothing was shown: an answer to readers, an error to analysts, a token to nobody."""
+    error = Failure(ErrorCode.ENGINE_FAILED, "5 engines failed", retriable=True)
+    stage = Stage(None)
+    sentence = dispatch(reason=Reason.FAILED, error=error, degraded=True, fallback_sentence="Try later.", dispatch=2)
+    await stage.course(sentence).run()
+    end = stage.fold().ended
+    assert end is not None
+    assert (stage.fold().text, end.reason, end.error, end.detail.error) == ("Try later.", Reason.STOP, None, error)
+    assert [topic for topic, _ in stage.outlet.facts] == [topics.USAGE, topics.TURNS]
+    usage = stage.outlet.facts[0][1]
+    assert getattr(usage, "delivered_tokens", None) == 0
+
+
+async def test_a_sentence_is_never_joined_to_an_answer() -> None:
+    """Behind shown text the turn ends as failed, whatever the sentence is; likewise where no engine has failed."""
+    error = Failure(ErrorCode.ENGINE_FAILED, "5 engines failed", retriable=True)
+    stage = Stage(None)
+    stage.log.records = [_claim(1), delta(TURN, 1, 0, "half an")]
+    late = dispatch(reason=Reason.FAILED, error=error, fallback_sentence="Try later.", dispatch=2)
+    await stage.course(late).run()
+    assert (_reason(stage), stage.fold().text) == (Reason.FAILED, "half an")
+    expired = Stage(None)
+    await expired.course(dispatch(reason=Reason.EXPIRED, fallback_sentence="Try later.")).run()
+    assert (_reason(expired), expired.fold().text) == (Reason.EXPIRED, "")
+
+
+async def test_a_course_that_is_dropped_says_that_its_worker_lives() -> None:
+    """A partition lost alive is no death: the release stands in the log, once."""
+    stage = Stage(ScriptedEngine(said("a", finish=None)))
+    running = asyncio.create_task(stage.course(dispatch()).run())
+    await _shows(stage, "a")
+    running.cancel()
+    await asyncio.wait({running})
+    assert [record.type for record in stage.log.records] == ["turn.started", "turn.delta", "turn.released"]
+
+
+async def test_a_dying_worker_releases_nothing() -> None:
+    """What a worker lets go of because its engine died, or some course broke, counts as met by a death."""
+    stage = Stage(ScriptedEngine(said("a", finish=None)), may_release=False)
+    running = asyncio.create_task(stage.course(dispatch()).run())
+    await _shows(stage, "a")
+    running.cancel()
+    await asyncio.wait({running})
+    assert [record.type for record in stage.log.records] == ["turn.started", "turn.delta"]
 
 
 async def test_a_prompt_without_room_is_the_callers_fault() -> None:
@@ -368,6 +536,7 @@ async def test_a_dead_engine_is_told_upwards() -> None:
     with pytest.raises(EngineDead):
         await stage.course(dispatch()).run()
     assert stage.fold().ended is None
+    assert [record.type for record in stage.log.records][-1] == "turn.delta"
 
 
 @pytest.mark.parametrize("lands", [False, True])

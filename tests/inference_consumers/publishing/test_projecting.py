@@ -65,6 +65,22 @@ def test_a_returned_turn_names_its_dispatch() -> None:
     """The gate learns which dispatch of which source came back; a repeat has the same id."""
     dispatched: TurnDispatched = sample(TurnDispatched)
     source = Source("inference.default", 1, 5)
-    record = returned(dispatched, source, AT)
+    record = returned(dispatched, source, AT, worker="w1")
     assert (record.turn, record.dispatch, record.source) == (dispatched.turn, dispatched.dispatch, source)
-    assert returned(dispatched, source, AT) == record
+    assert (record.failures, record.shown, record.discarded_tokens) == (7, False, 7)
+    assert returned(dispatched, source, AT, worker="w1") == record
+
+
+def test_a_failure_is_counted_beside_those_before() -> None:
+    """The gate learns how often engines of the pool have failed the turn, where, and what they made for nothing."""
+    dispatched = replace(sample(TurnDispatched), failures=2)
+    record = returned(
+        dispatched,
+        Source("inference.default", 1, 5),
+        AT,
+        worker="w1",
+        has_failed=True,
+        is_shown=True,
+        discarded_tokens=9,
+    )
+    assert (record.failures, record.shown, record.worker, record.discarded_tokens) == (3, True, "w1", 9)

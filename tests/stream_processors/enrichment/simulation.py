@@ -23,7 +23,7 @@ from stream_processors.enrichment.effects import (
     LoadContext,
     RequestStop,
 )
-from stream_processors.enrichment.facts import Facts, Fits, Limits, Plan, Unloaded
+from stream_processors.enrichment.facts import Facts, Fits, Limits, Plan, Spoken, Unloaded
 from stream_processors.enrichment.gate import reduce
 from stream_processors.enrichment.inputs import (
     Allowed,
@@ -118,6 +118,10 @@ class World:
             is_alive=lambda pool: self.alive or pool == CLOSING_POOL,
             has_ended=lambda turn: self.fold(turn).ended is not None and self.is_completed(turn),
             was_said=self.said.__contains__,
+            attempts=lambda _turn: 2,
+            fallback=lambda turn: self.chance.choice(
+                (None, Spoken(), None if turn.is_degraded else Fits(pool="c", deployment="d", tokens=1))
+            ),
             limits=LIMITS,
         )
 
@@ -263,11 +267,27 @@ class World:
         if self.chance.random() < 0.2:
             return  # dies; its source comes again
         self.taken_sources.add(source)
+        if turn.pool != CLOSING_POOL and self.chance.random() < 0.2:
+            self._fail(turn)
+            return
         stops = {each.turn for each in self.topics["control"] if isinstance(each, StopAsked)}
         reason = Reason.CANCELLED if turn.turn in stops else Reason.STOP
         reason = turn.reason or reason if turn.pool == CLOSING_POOL else reason
         self.log.append(Logged("E", turn.turn, attempt=attempt, reason=reason, n=turn.n, epoch=turn.epoch))
         self.complete(turn.turn)
+
+    def _fail(self, turn: OpenTurn) -> None:
+        """The engine fails: the turn goes back, behind something of its answer or not."""
+        self.topics["turns"].append(
+            Returned(
+                turn=turn.turn,
+                dispatch=turn.dispatch,
+                offset=len(self.topics["turns"]),
+                failures=turn.failures + 1,
+                is_shown=self.chance.random() < 0.3,
+                worker="w",
+            )
+        )
 
     def complete(self, turn: TurnId) -> None:
         fold = self.fold(turn)

@@ -1,5 +1,8 @@
 """What the gate writes in the conversation log."""
 
+from dataclasses import replace
+
+from infra.runtime.band_settings import BandSettings
 from schemas import codec
 from schemas.topics import MAX_LOG_RECORD_BYTES
 from schemas.turns import LogAddress, Reason
@@ -13,6 +16,17 @@ HERE = composing.Scene(
     at="2026-01-31T12:00:00.123Z",
 )  # fmt: skip
 TURN = OpenTurn(turn=turn_id(1), status=Status.ENDING, order=0, deadline_ms=0, parent=None, reason=Reason.CANCELLED)
+
+
+def test_a_dispatch_bears_what_befell_its_turn() -> None:
+    """Failures, what they made for nothing, the mark of a fallback and its sentence reach the worker."""
+    turn = replace(TURN, status=Status.ACTIVE, pool="small", failures=2, discarded_tokens=9, is_degraded=True)
+    sent = composing.dispatched(
+        HERE, turn, allowed(CONVERSATION, "hi", turn=TURN.turn), prompt=None, deployment=None,
+        band=BandSettings(max_attempts=3), fallback_sentence="Sorry.",
+    )  # fmt: skip
+    assert (sent.failures, sent.discarded_tokens, sent.degraded, sent.max_attempts) == (2, 9, True, 3)
+    assert sent.fallback_sentence == "Sorry."
 
 
 def test_the_largest_end_fits_a_record() -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from schemas import codec
 from schemas.errors import ErrorCode, InvariantBroken
 from schemas.topics import CLOSING_POOL
 from schemas.turns import Failure, OnBusy, Reason
@@ -21,7 +22,7 @@ from stream_processors.enrichment.effects import (
     LoadContext,
     RequestStop,
 )
-from stream_processors.enrichment.facts import Facts, Fits, InLine, Limits, Unfit, Unloaded
+from stream_processors.enrichment.facts import Facts, Fits, InLine, Limits, Spoken, Unfit, Unloaded
 from stream_processors.enrichment.gate import CONVERSATIONS, TICKS, TURNS, Outcome, Standing, reduce
 from stream_processors.enrichment.inputs import (
     Allowed,
@@ -40,6 +41,7 @@ from stream_processors.enrichment.inputs import (
     Unreadable,
 )
 from stream_processors.enrichment.state import Phase, State, Status
+from stream_processors.enrichment.state_codec import pack, unpack
 from tests.stream_processors.enrichment.simulation import CONVERSATION, OWNER, turn_id
 
 NOW = 1_000_000
@@ -257,6 +259,93 @@ def test_returned_turns_get_the_next_number() -> None:
     assert not [effect for effect in stale.effects if isinstance(effect, Dispatch)]
     noted = run(Returned(turn=T1, dispatch=3, offset=1), allowed())
     assert [effect.turn.dispatch for effect in noted.effects if isinstance(effect, Dispatch)] == [4]
+
+
+def sent_of(outcome: Outcome) -> Dispatch:
+    """The one dispatch among the effects."""
+    [sent] = [effect for effect in outcome.effects if isinstance(effect, Dispatch)]
+    return sent
+
+
+def failure(dispatch: int, failures: int, **more: object) -> Returned:
+    """A return behind a failed engine."""
+    given: dict[str, object] = {"turn": T1, "dispatch": dispatch, "offset": dispatch, "worker": "w1"}
+    return Returned(**(given | {"failures": failures} | more))  # type: ignore[arg-type]
+
+
+def test_a_failed_turn_goes_to_another_worker() -> None:
+    """Under the next number, in its pool, away from the worker that failed, with all that was counted."""
+    outcome = run(failure(1, 1, discarded_tokens=7), state=run(allowed()).state)
+    sent = sent_of(outcome)
+    assert (sent.turn.pool, sent.turn.dispatch, sent.avoid) == ("a", 2, "w1")
+    assert (sent.turn.failures, sent.turn.discarded_tokens, sent.turn.is_degraded) == (1, 7, False)
+    again = run(failure(1, 1, discarded_tokens=7), state=outcome.state)
+    assert sent_of(again) == sent
+    assert again.state == outcome.state
+
+
+def test_a_return_without_a_failure_counts_nothing() -> None:
+    """A crowded worker's give-back keeps the count and may go anywhere."""
+    failed = run(failure(1, 1), state=run(allowed()).state)
+    sent = sent_of(run(failure(2, 1), state=failed.state))
+    assert (sent.turn.failures, sent.turn.dispatch, sent.avoid) == (1, 3, None)
+
+
+def test_a_turn_that_failed_too_often_falls_back_once() -> None:
+    """To the pool that its fallback names, marked, with a count of its own; what fails there too is closed."""
+    other = Fits(pool="b", deployment="e", tokens=9)
+    tired = facts(attempts=lambda _turn: 2, fallback=lambda turn: None if turn.is_degraded else other)
+    once = run(failure(1, 1), state=run(allowed()).state, at=tired)
+    fallen = run(failure(2, 2), state=once.state, at=tired)
+    turn = sent_of(fallen).turn
+    assert (turn.pool, turn.deployment, turn.tokens, turn.dispatch) == ("b", "e", 9, 3)
+    assert (turn.failures, turn.is_degraded, turn.origin) == (0, True, "a")
+    assert sent_of(run(failure(2, 2), state=fallen.state, at=tired)).turn == turn
+    both = run(failure(3, 1), failure(4, 2), state=fallen.state, at=tired)
+    turn = sent_of(both).turn
+    assert (turn.pool, turn.dispatch, turn.reason) == (CLOSING_POOL, 5, Reason.FAILED)
+    assert turn.code is ErrorCode.ENGINE_FAILED
+    assert (turn.origin, turn.is_degraded) == ("a", True)
+
+
+@pytest.mark.parametrize(("fallback", "is_degraded"), [(Spoken(), True), (None, False)])
+def test_a_turn_without_another_pool_is_closed(fallback: Spoken | None, is_degraded: bool) -> None:
+    """It ends as failed, in clear words, or by its sentence, which marks it."""
+    tired = facts(attempts=lambda _turn: 1, fallback=lambda _turn: fallback)
+    turn = sent_of(run(failure(1, 1), state=run(allowed()).state, at=tired)).turn
+    assert (turn.pool, turn.reason, turn.code) == (CLOSING_POOL, Reason.FAILED, ErrorCode.ENGINE_FAILED)
+    assert turn.message == "the model failed to answer, 1 times in a row"
+    assert turn.is_degraded is is_degraded
+
+
+def test_two_models_are_never_joined() -> None:
+    """Where something of the answer was shown nobody is asked for a fallback: the turn ends as failed."""
+    tired = facts(attempts=lambda _turn: 1, fallback=lambda _turn: Fits(pool="b", deployment="e", tokens=9))
+    turn = sent_of(run(failure(1, 1, is_shown=True), state=run(allowed()).state, at=tired)).turn
+    assert (turn.pool, turn.is_degraded) == (CLOSING_POOL, False)
+
+
+@pytest.mark.parametrize("why", ["stop", "deadline"])
+def test_a_turn_that_is_to_end_is_not_tried_again(why: str) -> None:
+    """A stop or a deadline that comes with the failure wins over the next attempt."""
+    state = run(allowed()).state
+    if why == "stop":
+        state = run(StopAsked(turn=T1), state=state).state
+    at = facts(NOW + 60_000 if why == "deadline" else NOW)
+    turn = sent_of(run(failure(1, 1), state=state, at=at)).turn
+    assert turn.pool == CLOSING_POOL
+    assert turn.reason is (Reason.CANCELLED if why == "stop" else Reason.EXPIRED)
+
+
+def test_values_from_before_fallbacks_are_read() -> None:
+    """An open turn written by an earlier program has failed nowhere."""
+    state = run(allowed()).state
+    assert state is not None
+    row = codec.parse(pack(state))
+    row[11] = [turn[:23] for turn in row[11]]
+    [turn] = unpack(CONVERSATION, codec.encode(row)).turns
+    assert (turn.failures, turn.discarded_tokens, turn.origin, turn.is_degraded) == (0, 0, None, False)
+    assert turn == replace(state.turns[0], origin=None)
 
 
 def test_an_end_that_was_not_taken_goes_to_closing() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,12 +11,15 @@ from infra.runtime.clock import SYSTEM
 from infra.runtime.kafka import Placed
 from infra.runtime.kafka_log import Entry
 from schemas import codec, instants, topics
-from schemas.records import Record, TurnAllowed, TurnCompleted, TurnEnded
+from schemas.errors import KafkaUnavailable
+from schemas.records import Record, TurnAllowed, TurnCompleted, TurnDispatched, TurnEnded
 from schemas.turns import LogAddress, Reason
-from stream_processors.enrichment.effects import EndTurn
+from stream_processors.enrichment.composing import Scene
+from stream_processors.enrichment.effects import Dispatch, EndTurn
 from stream_processors.enrichment.hands import Decided, Hands
 from stream_processors.enrichment.state import OpenTurn, State, Status
 from tests.stream_processors.enrichment.world import allowed, new_conversation
+from tests.support.samples import sample
 
 
 class MemoryLog:
@@ -57,6 +61,10 @@ class MemoryLog:
 class Asked:
     """The words of one turn."""
 
+    async def dispatched(self, here: Scene, partition: int, turn: OpenTurn, request: TurnAllowed) -> TurnDispatched:
+        sent: TurnDispatched = sample(TurnDispatched)
+        return replace(sent, pool="default")
+
     def __init__(self, record: TurnAllowed) -> None:
         self._record = record
 
@@ -89,6 +97,62 @@ async def _end(log: MemoryLog, place: int | None) -> list[Record]:
     assert lost == []
     assert [each.turn for each in ended] == [record.turn]  # it is counted
     return log.others
+
+
+class _Away(MemoryLog):
+    """A log that is away for some appends, and notes where the others went."""
+
+    def __init__(self, failures: int = 0) -> None:
+        super().__init__()
+        self.failures = failures
+        self.placed: list[tuple[str, int | None]] = []
+
+    async def send(
+        self, topic: str, record: Record, *, partition: int | None = None, trace: str | None = None
+    ) -> asyncio.Future[Placed]:
+        if self.failures:
+            self.failures -= 1
+            raise KafkaUnavailable("as asked")
+        self.placed.append((topic, partition))
+        return await super().send(topic, record, partition=partition, trace=trace)
+
+
+@pytest.mark.parametrize(("avoid", "partition"), [(None, None), ("w1", 5)])
+async def test_a_failed_turn_is_placed_elsewhere(avoid: str | None, partition: int | None) -> None:
+    """A dispatch that avoids a worker goes to the partition that the fleet names; any other by its key."""
+    log = _Away()
+    await _dispatch(log, avoid)
+    assert log.placed == [("inference.default", partition)]
+
+
+async def test_an_append_that_fails_is_done_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses double, each is drawn between half and the whole: gates that lost a broker don't return in step."""
+    pauses: list[float] = []
+
+    async def sleep(pause_s: float) -> None:
+        pauses.append(pause_s)
+
+    monkeypatch.setattr("stream_processors.enrichment.hands.asyncio.sleep", sleep)
+    log = _Away(failures=3)
+    await _dispatch(log, None)
+    assert log.placed == [("inference.default", None)]
+    assert pauses == [0.1 * 0.75, 0.2 * 0.75, 0.4 * 0.75]
+
+
+async def _dispatch(log: MemoryLog, avoid: str | None) -> None:
+    record = allowed(new_conversation(), "hi")
+    assert record.turn is not None
+    assert record.conversation is not None
+    turn = OpenTurn(turn=record.turn, status=Status.ACTIVE, order=0, deadline_ms=0, dispatch=2, pool="default")
+    state = State(conversation=record.conversation, log=LogAddress(topics.LANES, 0), turns=(turn,))
+    log_as: Any = log
+    words: Any = Asked(record)
+    hands = Hands(
+        appender=log_as, reader=log_as, admin=log_as, clock=SYSTEM, words=words, load=lambda *_wanted: None,
+        elsewhere=lambda _turn, worker: 5 if worker == "w1" else None, jitter=lambda: 0.5,
+    )  # fmt: skip
+    effects = (Dispatch(turn, avoid),)
+    await hands.perform(Decided(partition=0, conversation=record.conversation, state=state, effects=effects))
 
 
 @pytest.mark.parametrize(("place", "start"), [(None, 55), (20, 55), (58, 58)])

@@ -75,7 +75,7 @@ class Bench:
         self.gate = Gate(
             states=tables[0], contexts=tables[1], requests=Requests(nobody), measures=Measures(),
             fleet=self.fleet, appender=nobody, clock=SYSTEM, limits=Limits(**limits),  # type: ignore[arg-type]
-            bands={"standard": BandSettings()}, instructions={}, answer_tokens=512,
+            bands={"standard": BandSettings()}, fallbacks={}, instructions={}, answer_tokens=512,
             gauges=QueueGauges(self.metrics), on_broken=broken,
         )  # fmt: skip
         self.gate.hands = self.hands  # type: ignore[assignment]

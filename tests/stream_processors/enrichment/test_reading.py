@@ -5,7 +5,14 @@ import pytest
 
 from schemas import codec, topics
 from schemas.errors import ContractError
-from schemas.records import ClockTicked, ContextLoaded, ConversationReset, TurnCompleted, TurnStopRequested
+from schemas.records import (
+    ClockTicked,
+    ContextLoaded,
+    ConversationReset,
+    TurnCompleted,
+    TurnReturned,
+    TurnStopRequested,
+)
 from schemas.turns import ContextTurn
 from stream_processors.enrichment.inputs import (
     Allowed,
@@ -14,6 +21,7 @@ from stream_processors.enrichment.inputs import (
     Loaded,
     Refused,
     ResetAsked,
+    Returned,
     StopAsked,
     Unreadable,
 )
@@ -61,6 +69,15 @@ def test_every_record_has_its_input() -> None:
     for record in samples().values():
         if record.type not in ("TurnAllowed", "TurnRefused"):
             read(topics.TURNS, 1, codec.decode(codec.encode(record)), {})
+
+
+def test_a_return_says_how_often_and_where() -> None:
+    """All that the gate decides by is read; a record of an earlier program has failed nowhere."""
+    record: TurnReturned = sample(TurnReturned)
+    given = _given(topics.TURNS, record)
+    assert isinstance(given, Returned)
+    assert (given.turn, given.dispatch, given.offset, given.failures) == (record.turn, 7, 7, 7)
+    assert (given.is_shown, given.worker, given.discarded_tokens) == (True, "worker-text", 7)
 
 
 def test_loads_find_the_last_turn_of_the_present_epoch() -> None:

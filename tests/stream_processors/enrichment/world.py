@@ -31,7 +31,7 @@ from schemas.records import (
 )
 from schemas.turns import Action, Detail, LogAddress, Reason, Source, Stage, TurnRequest, Verdict
 from stream_processors.enrichment.service import EnrichmentService
-from stream_processors.enrichment.settings import EnrichmentSettings
+from stream_processors.enrichment.settings import EnrichmentSettings, FallbackSettings
 
 NOWHERE = CassandraSettings(port=1)
 POOL = "default"
@@ -116,11 +116,12 @@ class World:
         self._dispatches: dict[TurnId, int] = {}
         self.dead_pools: set[str] = set()
 
-    async def start(self, *, with_workers: bool = True) -> None:
-        rows = [*topics.TOPICS.values(), topics.inference_topic(POOL), topics.inference_topic(topics.CLOSING_POOL)]
-        await self.admin.create(rows)
+    async def start(self, *, with_workers: bool = True, pools: tuple[str, ...] = (POOL,)) -> None:
+        served = (*pools, topics.CLOSING_POOL)
+        await self.admin.create([*topics.TOPICS.values(), *map(topics.inference_topic, served)])
         await self.appender.start()
-        for pool, engine in ((POOL, "simulated"), (topics.CLOSING_POOL, "closing")):
+        for pool in served:
+            engine = "closing" if pool == topics.CLOSING_POOL else "simulated"
             await self.appender.append(topics.DEPLOYMENTS, _deployment(pool, engine))
         watched = (
             topics.TURNS, topics.CONTROL, topics.LANES, topics.UNSTORED_LANES, topics.DEAD_LETTERS,
@@ -255,14 +256,21 @@ async def _notify(seen: Seen) -> None:
 
 @asynccontextmanager
 async def gate(
-    world: World, directory: Path, *, on_step: Callable[[str], None] = lambda _step: None, **settings: Any
+    world: World,
+    directory: Path,
+    *,
+    on_step: Callable[[str], None] = lambda _step: None,
+    bands: dict[str, BandSettings] | None = None,
+    fallbacks: dict[str, FallbackSettings] | None = None,
+    **settings: Any,
 ) -> AsyncIterator[EnrichmentService]:
     """A running gate in this process."""
     service = EnrichmentService(
         kafka=world.kafka,
         cassandra=settings.pop("cassandra", NOWHERE),
         settings=EnrichmentSettings(data_dir=directory, session_timeout_s=6.0, standby_replicas=0, **settings),
-        bands={"standard": BandSettings(priority=1)},
+        bands=bands or {"standard": BandSettings(priority=1)},
+        fallbacks=fallbacks,
         instructions={"acme": "Be brief."},
         metrics=Metrics("enrichment"),
         on_step=on_step,

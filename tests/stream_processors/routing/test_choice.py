@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 from schemas.errors import ErrorCode
 from schemas.records import DeploymentSet, WorkerReported
 from schemas.turns import Failure
 from stream_processors.routing.choice import choose
-from stream_processors.routing.fleet import SILENT_MS, Fleet, Pool, snapshot
+from stream_processors.routing.fleet import SILENT_MS, Fleet, Member, Pool, snapshot
 from stream_processors.routing.waiting import ahead, eta_s
 
 
@@ -43,6 +45,13 @@ def test_silent_and_draining_workers_are_gone() -> None:
     assert (fleet.pools["a"].workers, fleet.pools["a"].slots) == (1, 4)
     assert fleet.is_alive("a")
     assert not fleet.is_alive("b")
+
+
+def test_members_say_what_they_own() -> None:
+    """Each live worker is named with its load and its partitions; one that doesn't tell owns none that we know."""
+    reports = [(0, replace(_worker("a", "w2", running=2), partitions=(1, 3))), (0, _worker("a", "w1"))]
+    [pool] = snapshot([_deployment("a")], reports, 0).pools.values()
+    assert pool.members == (Member("w1", 0.0, ()), Member("w2", 0.5, (1, 3)))
 
 
 def test_the_model_names_the_pool() -> None:

@@ -1,0 +1,57 @@
+"""How often a turn's worker died under it, told by the turn's log alone.
+
+Pure. A claim that another worker's claim displaced, and that its own worker never released, was left by a process that
+died. A release counts wherever it lands: a worker that lost its partition alive writes it while its successor claims.
+"""
+
+from dataclasses import dataclass, field
+
+from schemas.records import Record, TurnReleased, TurnStarted
+
+
+@dataclass(frozen=True, slots=True)
+class Toll:
+    """What a turn has cost.
+
+    Args:
+        deaths: all of them: whoever else was in the engine may be to blame.
+        alone: those that the turn met alone in its engine: nobody else can be to blame.
+    """
+
+    deaths: int
+    alone: int
+
+
+@dataclass(slots=True)
+class Deaths:
+    """The unclean deaths that one turn has met, as far as its log was read."""
+
+    _last: TurnStarted | None = None
+    _released: set[int | None] = field(default_factory=set)
+    _left: dict[int | None, bool] = field(default_factory=dict)  # attempt left by another worker's claim > was alone
+
+    def toll(self, worker: str | None) -> Toll:
+        """The deaths behind a claim of this worker, be it the last one in the log or the next."""
+        left = dict(self._left)
+        _leave(left, self._last, worker)
+        unclean = [was_alone for attempt, was_alone in left.items() if attempt not in self._released]
+        return Toll(len(unclean), sum(unclean))
+
+    def take(self, record: Record, *, is_taken: bool) -> None:
+        """Fold the turn's next record in.
+
+        Args:
+            is_taken: what the rule of the log says of it; a claim that isn't taken displaces nobody.
+        """
+        if isinstance(record, TurnReleased):
+            self._released.add(record.attempt)
+        elif isinstance(record, TurnStarted) and is_taken:
+            _leave(self._left, self._last, record.worker)
+            self._last = record
+
+
+def _leave(left: dict[int | None, bool], last: TurnStarted | None, worker: str | None) -> None:
+    """Note that the last claim is left behind, unless its own worker claims again: that one lives."""
+    # A claim without a name was written before workers gave theirs.
+    if last is not None and last.worker is not None and last.worker != worker:
+        left[last.attempt] = last.alone
