@@ -28,14 +28,20 @@ class Deaths:
 
     _last: TurnStarted | None = None
     _released: set[int | None] = field(default_factory=set)
-    _left: dict[int | None, bool] = field(default_factory=dict)  # attempt left by another worker's claim > was alone
+    _left: dict[int | None, TurnStarted] = field(
+        default_factory=dict
+    )  # displaced by another worker's claim, by attempt
 
     def toll(self, worker: str | None) -> Toll:
-        """The deaths behind a claim of this worker, be it the last one in the log or the next."""
-        left = dict(self._left)
-        _leave(left, self._last, worker)
-        unclean = [was_alone for attempt, was_alone in left.items() if attempt not in self._released]
-        return Toll(len(unclean), sum(unclean))
+        """The deaths behind a claim of this worker, be it the last one in the log or the next; it itself lives."""
+        left = [*self._left.values(), self._last]
+        # A claim without a name was written before workers gave theirs.
+        unclean = [
+            claim
+            for claim in left
+            if claim is not None and claim.worker not in (None, worker) and claim.attempt not in self._released
+        ]
+        return Toll(len(unclean), sum(claim.alone for claim in unclean))
 
     def take(self, record: Record, *, is_taken: bool) -> None:
         """Fold the turn's next record in.
@@ -46,12 +52,6 @@ class Deaths:
         if isinstance(record, TurnReleased):
             self._released.add(record.attempt)
         elif isinstance(record, TurnStarted) and is_taken:
-            _leave(self._left, self._last, record.worker)
-            self._last = record
-
-
-def _leave(left: dict[int | None, bool], last: TurnStarted | None, worker: str | None) -> None:
-    """Note that the last claim is left behind, unless its own worker claims again: that one lives."""
-    # A claim without a name was written before workers gave theirs.
-    if last is not None and last.worker is not None and last.worker != worker:
-        left[last.attempt] = last.alone
+            last, self._last = self._last, record
+            if last is not None and last.worker != record.worker:  # a worker that claims again lives
+                self._left[last.attempt] = last

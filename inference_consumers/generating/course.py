@@ -13,18 +13,17 @@ from typing import Final
 
 from inference_consumers.claims import wording
 from inference_consumers.claims.deaths import Toll
-from inference_consumers.claims.decision import Decision, Standing
+from inference_consumers.claims.decision import Decision, Standing, decide
 from inference_consumers.claims.procedure import ClaimProcedure, Denied, LogView, Owned
 from inference_consumers.claims.road import read_into, walk
-from inference_consumers.engines.port import Started
-from inference_consumers.generating.asking import asked
 from inference_consumers.generating.delta_stream import is_too_long, spelled_bytes
-from inference_consumers.generating.generation import Generation, Interrupt
+from inference_consumers.generating.generation import Interrupt
 from inference_consumers.generating.releaser import Releaser
+from inference_consumers.generating.seat import Seat
 from inference_consumers.generating.shown_answer import ShownAnswer
 from inference_consumers.generating.tools import Tools
 from inference_consumers.publishing import projecting
-from inference_consumers.publishing.ending import Ending, Tally, error_of, expired, failed, with_fallback, written
+from inference_consumers.publishing.ending import Ending, error_of, expired, failed, with_fallback, written
 from inference_consumers.scheduling.entry import Entry
 from inference_consumers.scheduling.phases import Happening, Phase, advance
 from infra.runtime.kafka import RecordTooLarge
@@ -82,13 +81,10 @@ class Course:
         self._standing = Standing(dispatch=dispatched.dispatch, source=entry.source, generation=generation)
         # A later dispatch has met engines under earlier ones: its log is never empty.
         self._may_skip_reading = may_skip_reading and dispatched.dispatch == 1
-        self._on_slot_free: Callable[[], None] | None = on_slot_free
+        self._seat = Seat(tools, entry, dispatched, generation=generation, on_slot_free=on_slot_free)
         self._view: LogView | None = None
-        self._generation: Generation | None = None
         self._why: Interrupt | None = None
         self._interrupted = asyncio.Event()
-        self._tally = Tally(discarded_tokens=dispatched.discarded_tokens)
-        self._is_alone = False
         self._own: int | None = None  # the attempt that is ours, neither ended nor released
         self._return: TurnReturned | None = None
         self.phase = Phase.CLAIMING
@@ -98,8 +94,7 @@ class Course:
         if self._why is None or self._why is Interrupt.HANDED_OVER:
             self._why = why
         self._interrupted.set()
-        if self._generation is not None:
-            self._generation.interrupt(why)
+        self._seat.interrupt(why)
 
     async def run(self) -> Phase:
         """FINISHED or LEFT. A cancelled course has left: nothing more is sent.
@@ -119,7 +114,7 @@ class Course:
             is_orderly = True
             raise
         finally:
-            await self._let_go_of_engine()
+            await self._seat.leave()
             # What else raises ends the process: by the log that is a death, and this turn may be to blame.
             if is_orderly:
                 await self._release()
@@ -171,7 +166,7 @@ class Course:
                 place.cancel()
         self._view = view
         if isinstance(settled, Denied):
-            await self._let_go_of_engine()
+            await self._seat.leave()
             return await self._as_denied(settled.decision, view)
         return await self._as_owner(settled, view)
 
@@ -194,11 +189,13 @@ class Course:
         self._happens(Happening.OWNED)
         self._own = attempt = owned.claim.attempt or 0
         address = self._dispatched.log
-        answer = ShownAnswer(self._dispatched, view.fold, attempt, self._tools, on_lost=self._on_lost)
+        answer = ShownAnswer(
+            self._dispatched, view.fold, attempt, self._tools, on_lost=lambda: self._seat.interrupt(Interrupt.LOST)
+        )
         try:
             outcome = self._ending_without_engine(view) or await self._generate(answer)
             # A lost attempt begins another one behind it, in the same place of the engine.
-            await self._let_go_of_engine(keeps_slot=outcome is _Setback.LOST)
+            await self._seat.leave(keeps_slot=outcome is _Setback.LOST)
             if outcome is _Setback.FAILED:
                 outcome = await self._cool_off()
             if outcome is _Setback.LOST:
@@ -217,7 +214,7 @@ class Course:
                     attempt=attempt,
                     seq=answer.stream.seq,
                     ending=outcome,
-                    tally=self._tally,
+                    tally=self._seat.tally,
                     at=at,
                 )
             )
@@ -271,15 +268,15 @@ class Course:
 
     def _prefill(self, view: LogView) -> None:
         """The claim is on its way: the engine may read the prompt meanwhile, behind what is known of the log."""
-        is_wanted = self._generation is None and not self._why and not self._must_be_alone(view)
+        is_wanted = not self._seat.is_taken and not self._why and not self._must_be_alone(view)
         if is_wanted and self._ending_without_engine(view) is None:
-            self._begin(view.fold.token_ids, view.fold.text)
+            self._seat.begin(view.fold.token_ids, view.fold.text)
 
     def _must_be_alone(self, view: LogView) -> bool:
-        is_suspect = (
-            self._toll(view).deaths >= _SUSPECT_DEATHS and self._tools.engine is not None and not self._is_alone
-        )
-        return is_suspect and self._why is None and self._ending_without_engine(view) is None
+        is_suspect = self._toll(view).deaths >= _SUSPECT_DEATHS and not self._seat.is_alone
+        may_generate = self._tools.engine is not None and self._why is None
+        is_ours = decide(view.fold, self._standing) is Decision.CLAIM
+        return is_suspect and may_generate and is_ours and self._ending_without_engine(view) is None
 
     def _toll(self, view: LogView) -> Toll:
         return view.deaths.toll(self._tools.worker)
@@ -289,43 +286,16 @@ class Course:
         if not self._must_be_alone(view):
             return False
         log.info("waiting to be alone, after %d deaths", self._toll(view).deaths, extra={"turn": self.entry.turn})
-        alone = asyncio.create_task(self._tools.be_alone(self.entry))
-        interrupted = asyncio.create_task(self._interrupted.wait())
-        try:
-            await asyncio.wait({alone, interrupted}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for each in (alone, interrupted):
-                each.cancel()
-            await asyncio.wait({alone, interrupted})
-        self._is_alone = not alone.cancelled()
+        await self._seat.be_alone(self._interrupted)
         if self._why is Interrupt.HANDED_OVER:
             raise _AttemptLost("handed over before it was claimed")
         return True
-
-    def _begin(self, token_ids: list[int], text: str) -> None:
-        engine = self._tools.engine
-        if engine is None:
-            return
-        turn = self.entry.turn
-        request_id = f"{turn}.{self._standing.generation}.{self._tools.fresh_id()}"
-        try:
-            request = asked(self._dispatched, turn, request_id, token_ids, text, self._tools)
-        except CallerError:
-            return  # told as the turn's end, once the claim is ours
-        self._generation = Generation(
-            engine,
-            request,
-            behind=token_ids,
-            repeats="" if self._tools.can_continue else text,
-            on_started=self._on_engine_started,
-            on_tokens=lambda count: self._tools.on_tokens(self.entry, count),
-        )
 
     async def _generate(self, answer: ShownAnswer) -> Ending | _Setback:
         """How the answer ended, or why it did not."""
         if self._why is Interrupt.HANDED_OVER:
             return _Setback.HANDED_OVER
-        generation = await self._behind(answer)
+        generation = await self._seat.behind(answer)
         if generation is None:
             return failed(ErrorCode.INVALID_REQUEST, "the options are out of their range")
         releaser = answer.open(generation)
@@ -339,21 +309,11 @@ class Course:
             raise
         except EngineFailed as error:
             log.warning("the engine failed: %s", error, extra={"turn": self.entry.turn})
-            self._count(discarded=releaser.held_tokens)
+            self._seat.count(discarded=releaser.held_tokens)
             return _Setback.FAILED
         except CallerError as error:
             return failed(error.code, str(error))
         return self._as_ending(ended, releaser)
-
-    async def _behind(self, answer: ShownAnswer) -> Generation | None:
-        """The run that goes on behind what is released: the prefill if nothing else was in the log, else a new one."""
-        generation = self._generation
-        if generation is not None and not generation.is_behind(answer.token_ids):
-            await self._let_go_of_engine(keeps_slot=True)
-            generation = None
-        if generation is None:
-            self._begin(answer.token_ids, answer.text)
-        return self._generation
 
     def _as_ending(self, ended: Reason | Interrupt, releaser: Releaser) -> Ending | _Setback:
         if ended is Interrupt.HANDED_OVER:
@@ -361,14 +321,14 @@ class Course:
         if ended is Interrupt.LOST:
             return _Setback.LOST
         if ended is Reason.WITHHELD:
-            self._count(withheld=releaser.held_tokens)
+            self._seat.count(withheld=releaser.held_tokens)
             stopped_by = releaser.stopped_by
             sentence = stopped_by.sentence if stopped_by is not None else None
             return Ending(reason=Reason.WITHHELD, refusal=sentence, verdicts=releaser.verdicts)
         if isinstance(ended, Interrupt):
-            self._count(discarded=releaser.held_tokens)
+            self._seat.count(discarded=releaser.held_tokens)
             return replace(_cut_off(ended), verdicts=releaser.verdicts)
-        self._count(discarded=releaser.held_tokens)
+        self._seat.count(discarded=releaser.held_tokens)
         return Ending(reason=ended, verdicts=releaser.verdicts)
 
     # --- what ends a turn without its engine --------------------------------------------------------------------------
@@ -408,7 +368,7 @@ class Course:
             claim=self._tools.fresh_id(),
             at=instants.from_ms(self._tools.now_ms()),
             worker=self._tools.worker,
-            is_alone=self._is_alone,
+            is_alone=self._seat.is_alone,
         )
 
     def _released(self) -> Record:
@@ -422,7 +382,7 @@ class Course:
             worker=self._tools.worker,
             has_failed=has_failed,
             is_shown=is_shown,
-            discarded_tokens=self._tally.discarded_tokens,
+            discarded_tokens=self._seat.tally.discarded_tokens,
         )
 
     # --- small acts ---------------------------------------------------------------------------------------------------
@@ -430,33 +390,6 @@ class Course:
     def _happens(self, happening: Happening) -> Phase:
         self.phase = advance(self.phase, happening)
         return self.phase
-
-    def _on_engine_started(self, started: Started) -> None:
-        self._tally = replace(self._tally, prompt_tokens=started.prompt_tokens, cached_tokens=started.cached_tokens)
-        self._tools.on_started(self.entry, started)
-
-    def _on_lost(self) -> None:
-        if self._generation is not None:
-            self._generation.interrupt(Interrupt.LOST)
-
-    def _count(self, *, withheld: int = 0, discarded: int = 0) -> None:
-        self._tally = replace(
-            self._tally,
-            withheld_tokens=self._tally.withheld_tokens + withheld,
-            discarded_tokens=self._tally.discarded_tokens + discarded,
-        )
-
-    async def _let_go_of_engine(self, *, keeps_slot: bool = False) -> None:
-        generation, self._generation = self._generation, None
-        if generation is not None:
-            await generation.close()
-            self._count(discarded=generation.unheard_tokens)
-        if keeps_slot:
-            return
-        self._is_alone = False
-        if self._on_slot_free is not None:
-            self._on_slot_free()
-            self._on_slot_free = None
 
     async def _release(self) -> None:
         """Say that whoever claims next does so behind a worker that lives; lost, it counts as a death too many."""

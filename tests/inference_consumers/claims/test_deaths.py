@@ -59,6 +59,12 @@ def test_a_worker_that_claims_again_lives() -> None:
     assert of(claimed(1, "a"), claimed(2, "a"), claimed(3, "a")) == (0, 0)
 
 
+def test_who_asks_lives() -> None:
+    """A worker that was displaced while it was frozen, and has not said so yet, counts itself for no death."""
+    assert of(claimed(1, "a"), claimed(2, "b"), to="a") == (1, 0)
+    assert of(claimed(1, "a"), claimed(2, "b"), claimed(3, "a")) == (1, 0)
+
+
 def test_a_claim_that_is_not_taken_displaces_nobody() -> None:
     """A zombie's late claim under a number that is gone tells of no death."""
     assert of(claimed(2, "a"), claimed(1, "zombie"), claimed(2, "zombie")) == (0, 0)
