@@ -158,7 +158,8 @@ def outcome_of_row(row: TurnCompleted) -> Outcome:
     """How a stored turn ended."""
     return Outcome(
         reason=row.reason,
-        error=row.detail.error,
+        # A sentence in place of an answer is one to clients; what went wrong behind it is for analysts.
+        error=row.detail.error if row.reason is not Reason.STOP else None,
         refusal=_refusal(row.reason, row.detail.refusal, row.interventions),
         prompt_tokens=row.prompt_tokens,
         cached_tokens=row.cached_tokens,

@@ -5,8 +5,9 @@ from hypothesis import strategies as st
 
 from schemas.fold import ConversationFold, TurnFold
 from schemas.ids import TurnId
-from schemas.records import LogRecord, TurnAccepted, TurnDelta, TurnEnded, TurnQueued, TurnStarted
+from schemas.records import LogRecord, TurnAccepted, TurnDelta, TurnEnded, TurnQueued, TurnReleased, TurnStarted
 from tests.support.logs import TURNS, accepted, delta, ended, queued, reset, started, wild_logs
+from tests.support.samples import AT
 
 A, B, _ = TURNS
 
@@ -39,6 +40,17 @@ def with_every_turn_accepted_first(log: list[LogRecord]) -> list[LogRecord]:
     """What the gate guarantees: nothing of a turn stands before its `turn.accepted`, and none is accepted twice."""
     rest = [record for record in log if not isinstance(record, TurnAccepted)]
     return [accepted(turn, order - 10) for order, turn in enumerate(TURNS, 10)] + rest
+
+
+@given(wild_logs().map(with_every_turn_accepted_first), st.integers(0, 9), st.integers(0, 3))
+def test_a_release_changes_no_fold(log: list[LogRecord], place: int, attempt: int) -> None:
+    """Wherever a worker says that it lives, every reader takes what it would have taken, and nothing more."""
+    release = TurnReleased(id="r", at=AT, turn=A, attempt=attempt)
+    told = [*log[:place], release, *log[place:]]
+    fold = ConversationFold()
+    assert [record for record in told if fold.take(record)] == literal(log)
+    turn = TurnFold(A)
+    assert not turn.take(release, 0)
 
 
 @given(wild_logs().map(with_every_turn_accepted_first))

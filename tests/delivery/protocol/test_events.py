@@ -33,6 +33,12 @@ def test_readers_see_the_record_without_token_ids(kind: str) -> None:
     assert payload == {"type": "event", "conversation": CONVERSATION, "position": "p", "event": value}
 
 
+def test_a_release_is_no_event() -> None:
+    """What workers tell each other in the log is dropped before any reader, as an unknown type is."""
+    assert events.read(0, codec.encode(samples.samples()["turn.released"])) is None
+    assert events.read(0, b'{"type":"turn.imagined","version":1}') is None
+
+
 def test_unknown_fields_reach_readers() -> None:
     """A field that this program doesn't know is a newer one's word to its clients."""
     found = events.read(0, b'{"type":"conversation.reset","version":1,"id":"i","at":"t","order":1,"new":5}')

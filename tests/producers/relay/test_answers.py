@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 from producers.relay import answers
 from producers.relay.progress import Progress
 from schemas import projection
+from schemas.errors import ErrorCode
 from schemas.fold import TurnFold
-from schemas.turns import Reason, Stage, Verdict
+from schemas.turns import Failure, Reason, Stage, Verdict
 from tests.producers.support import records
 from tests.producers.support.asked import AT, TURN, requested
 
@@ -27,6 +30,22 @@ def test_row_and_log_tell_the_same() -> None:
     row = projection.completed(fold, ASKED.request.log)
     assert answers.outcome(progress) == answers.outcome_of_row(row)
     assert answers.of_log(progress, "?") == answers.of_row(row, "?")
+
+
+def test_a_sentence_in_place_of_an_answer_is_no_error() -> None:
+    """Out of log and row alike it is an answer: what went wrong stands in the detail, for analysts."""
+    failure = Failure(ErrorCode.ENGINE_FAILED, "no worker", retriable=True)
+    end = records.ended(ASKED, 1, Reason.STOP)
+    said = replace(end, degraded=True, detail=replace(end.detail, error=failure))
+    progress, fold = Progress(TURN), TurnFold(TURN)
+    for offset, record in enumerate([*_log()[:-1], said]):
+        progress.take_logged(record)  # type: ignore[arg-type]
+        fold.take(record, offset)  # type: ignore[arg-type]
+    row = projection.completed(fold, ASKED.request.log)
+    assert (row.degraded, row.detail.error) == (True, failure)
+    outcome = answers.outcome_of_row(row)
+    assert outcome == answers.outcome(progress)
+    assert (outcome.reason, outcome.error) == (Reason.STOP, None)
 
 
 def test_what_is_known_grows() -> None:
