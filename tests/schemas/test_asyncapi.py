@@ -66,9 +66,9 @@ def test_a_frame_is_valid_under_its_payload(kind: type) -> None:
 
 
 def test_each_event_is_of_one_kind() -> None:
-    """Every record of the conversation log is one kind of event, by its type; token ids are of none."""
+    """Every record that a reader of the log sees is one kind of event, by its type; token ids are of none."""
     checks = validator(SCHEMAS["Event"])
-    logged = [name for name in codec.RECORDS if re.match(r"(turn|conversation)\.", name)]
+    logged = [name for name in codec.RECORDS if re.match(r"(turn|conversation)\.", name) and name != "turn.released"]
     assert len(SCHEMAS["Event"]["properties"]["event"]["oneOf"]) == len(logged)
     for name in logged:
         event = codec.parse(codec.encode(sample(codec.RECORDS[name])))
