@@ -1,18 +1,22 @@
 """Our two clients behind one face, so that one suite holds both: in this process, and in a real browser's page."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
+import pytest
 from playwright.async_api import Page
 
 from delivery.client import ParleyClient, Reading, Refused
 from schemas import codec
 from schemas.frames import Event
+from tests.support.browser import launched, page_on_loopback
 from tests.support.waiting import until
 
 Ticket = dict[str, str]
 TicketMaker = Callable[[], Awaitable[Ticket]]
+CLIENTS = ("python", pytest.param("javascript", marks=pytest.mark.browser))
 LIMIT_S = 30.0
 SNAPSHOT = {"type": "snapshot"}
 
@@ -163,3 +167,23 @@ _READ = """([conversation, after]) => {
     onError: ({ code }) => { window.refusal = code; },
   });
 }"""
+
+
+@asynccontextmanager
+async def opened(client: str, ticket: TicketMaker, url: str, silence_s: float) -> AsyncIterator[Reader]:
+    """One of CLIENTS, closed behind the block.
+
+    Args:
+        url: where tickets lead: a browser's page may speak to no other place.
+    """
+    if client == "python":
+        reader = PythonReader(ticket, silence_s)
+        yield reader
+        await reader.close()
+        return
+    async with launched() as browser:
+        page = await browser.new_page()
+        async with page_on_loopback(page, url):
+            in_page = BrowserReader(page, ticket, silence_s)
+            yield in_page
+            await in_page.close()

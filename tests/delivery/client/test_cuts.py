@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Sequence
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
@@ -15,14 +14,11 @@ from delivery.streams import Streams
 from schemas import identity
 from schemas.errors import KafkaUnavailable
 from schemas.records import MovedLogged, Record
-from tests.delivery.client.readers import LIMIT_S, SNAPSHOT, BrowserReader, PythonReader, Reader, Ticket, heard_until
+from tests.delivery.client.readers import CLIENTS, LIMIT_S, SNAPSHOT, Reader, Ticket, heard_until, opened
 from tests.delivery.scene import TENANT, USER, Scene, Talk, at, fresh_turn, stripped
-from tests.support.browser import launched, page_on_loopback
 from tests.support.cuttable import CuttableLine, cuttable
 from tests.support.waiting import until
 
-PYTHON = "python"
-JAVASCRIPT = pytest.param("javascript", marks=pytest.mark.browser)
 # A node looks once a second whether it has been silent for too long; these clients bear somewhat more.
 ALIVE_S, SILENCE_S = 0.2, 2.5
 ALIVES = 4  # more than SILENCE_S of them
@@ -39,30 +35,23 @@ class Stage:
     tickets: list[str]
 
 
-@pytest.fixture(params=[PYTHON, JAVASCRIPT])
+@pytest.fixture(params=CLIENTS)
 async def stage(scene: Scene, request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
     """Each of the two clients, with a fresh ticket for each connection."""
     await scene.make_key(key_id="k")
     node = await scene.node(alive_s=ALIVE_S)
     tickets: list[str] = []
-    async with cuttable(node.port) as line, AsyncExitStack() as stack:
+    async with cuttable(node.port) as line:
+        url = f"ws://127.0.0.1:{line.port}/v1/stream"
 
         async def ticket() -> Ticket:
             scopes = (identity.READ, identity.WRITE)
             principal = identity.Principal(tenant=TENANT, key_id="k", tier="standard", scopes=scopes, user=USER)
             tickets.append(scene.ticket(principal))
-            return {"ticket": tickets[-1], "url": f"ws://127.0.0.1:{line.port}/v1/stream"}
+            return {"ticket": tickets[-1], "url": url}
 
-        reader: Reader
-        if request.param == PYTHON:
-            reader = PythonReader(ticket, SILENCE_S)
-        else:
-            browser = await stack.enter_async_context(launched())
-            page = await browser.new_page()
-            await stack.enter_async_context(page_on_loopback(page, f"ws://127.0.0.1:{line.port}/v1/stream"))
-            reader = BrowserReader(page, ticket, SILENCE_S)
-        yield Stage(scene, node, line, reader, tickets)
-        await reader.close()
+        async with opened(request.param, ticket, url, SILENCE_S) as reader:
+            yield Stage(scene, node, line, reader, tickets)
 
 
 def is_end(event: dict[str, Any]) -> bool:
