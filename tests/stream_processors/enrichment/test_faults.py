@@ -52,6 +52,8 @@ async def _ask_three(world: World) -> list[TurnAllowed]:
 async def _check(world: World, asked: list[TurnAllowed]) -> None:
     for each in asked:
         await world.completed(each.turn, within_s=30)
+    # The two topics are followed each by itself: a turn's record may be seen before its end.
+    await world.until(topics.LANES, lambda seen: all(seen.of(TurnEnded, each.turn) for each in asked))
     for conversation in {each.conversation for each in asked}:
         fold = ConversationFold()
         taken: list[str | None] = []
