@@ -7,7 +7,7 @@ import asyncio
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -63,6 +63,20 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         """Let a wait that has begun, and any other, end."""
         self.is_abandoned = True
         self._unacked_messages.clear()
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        """Go back to what is committed, and to the beginning where nothing is.
+
+        Faust drops what it has fetched when a rebalance stops its flow, and comes back for it by this call. aiokafka
+        stays where it is in a partition without a commit: its first records would never be handed out.
+        """
+        committed: Mapping[TP, int] = await super().seek_to_committed()
+        # A table's changelog has no commits: its recovery knows its places.
+        bare = [tp for tp, offset in committed.items() if not offset and self.app.topics.acks_enabled_for(tp.topic)]
+        if bare:
+            # To a place that is known: while aiokafka looks for one itself, Faust's watch over the partition raises.
+            await self._thread.seek_wait(await self._thread.earliest_offsets(*bare))
+        return committed
 
     def _new_consumer_thread(self) -> Any:
         return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)

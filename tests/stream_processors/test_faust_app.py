@@ -115,6 +115,26 @@ async def test_a_stop_waits_for_what_was_handed_out(kafka_settings: KafkaSetting
     await second.runner.stop(is_abandoning=True)
 
 
+async def test_where_nothing_is_committed_a_rebalance_begins_anew(
+    kafka_settings: KafkaSettings, appender: Appender
+) -> None:
+    """What was fetched before a partition's first commit comes again when Faust goes back to what is committed."""
+    await send(appender, 2)
+    taking = Taking(kafka_settings)
+    await taking.runner.start()
+    await until(lambda: taking.has(2))
+    consumer = taking.events[0].app.consumer
+    try:
+        # As behind every rebalance, whose stop of the flow may have dropped what was fetched.
+        consumer.stop_flow()
+        await consumer.perform_seek()
+        consumer.resume_flow()
+        await until(lambda: taking.has(4))
+    finally:
+        await taking.runner.stop(is_abandoning=True)
+    assert taking.places() == [(0, 0), (0, 0), (0, 1), (0, 1)]
+
+
 async def test_a_crashed_app_is_replaced(kafka_settings: KafkaSettings, appender: Appender) -> None:
     """When Faust crashes as a whole, another app goes on at the last commit in the same process."""
     taking = Taking(kafka_settings)
