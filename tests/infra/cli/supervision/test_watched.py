@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Mapping
+from types import SimpleNamespace
 
 import pytest
 
 from infra.cli.supervision import watched
+from infra.cli.supervision.backoff import Backoff
 from infra.cli.supervision.state import Phase
 from infra.cli.supervision.watched import Watched
 from infra.local.errors import StartFailed
@@ -66,6 +68,27 @@ async def test_it_comes_back_however_often_it_fails(monkeypatch: pytest.MonkeyPa
     await one.stop(1)
     after = one.row
     assert (after.state, after.pid) == (Phase.ENDED, None)
+
+
+async def test_a_long_start_is_no_good_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What counts as having run is the time since it was ready: starts that fail late are failures all the same."""
+    clock = iter(range(0, 10_000, 100))
+    ran: list[float] = []
+
+    def ended(backoff: Backoff, ran_s: float) -> tuple[Backoff, float]:
+        ran.append(ran_s)
+        return backoff, 0.0
+
+    monkeypatch.setattr("infra.cli.supervision.watched.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(Backoff, "ended", ended)
+    part, is_back = ToyPart(), asyncio.Event()
+    one = Watched(part, lambda line: is_back.set() if "is back" in line else None, lambda: None)
+    await one.start()
+    part.failures = 2
+    part.end.set()
+    await until(is_back)
+    await one.stop(1)
+    assert ran == [100, 0, 0]
 
 
 async def test_a_first_start_that_fails_is_the_callers() -> None:
