@@ -189,7 +189,8 @@ class ParleyClient:
     async def _door(self) -> tuple[str, dict[str, str]]:
         if self._ticket is None:
             return self._url, {"Authorization": f"Bearer {self._key}"}
-        given = await self._ticket()
+        async with asyncio.timeout(_OPEN_S):
+            given = await self._ticket()
         url = str(given["url"])
         return f"{url}{'&' if '?' in url else '?'}ticket={given['ticket']}", {}
 

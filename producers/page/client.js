@@ -31,9 +31,10 @@ export function afterClose(code, reason, attempt, random = Math.random) {
 /** One call of the gateway's HTTP; errors come as ParleyError with the server's own words. */
 export async function call(gateway, key, method, path, body) {
   const headers = { authorization: `Bearer ${key}`, "content-type": "application/json" };
+  const asked = { method, headers, body: body === undefined ? undefined : JSON.stringify(body), signal: AbortSignal.timeout(ANSWER_MS) };
   let response;
   try {
-    response = await fetch(gateway + path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
+    response = await fetch(gateway + path, asked);
   } catch {
     throw new ParleyError({ code: "unavailable", message: "The server can't be reached.", retriable: true });
   }

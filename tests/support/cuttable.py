@@ -15,17 +15,14 @@ class CuttableLine:
 
     Args:
         target_port: where new connections lead; 0 = nowhere, as while a server is down.
-
-    Attributes:
-        budgets_bytes: of what the server says, how much each of the next connections passes on before it is cut.
-        connections: how many came so far. passed: how often something that the server said was passed on.
     """
 
     def __init__(self, target_port: int) -> None:
         self.target_port = target_port
+        # Of what the server says, how much each of the next connections passes on before it is cut.
         self.budgets_bytes: deque[int] = deque()
-        self.connections = 0
-        self.passed = 0
+        self.connections = 0  # that came so far
+        self.passed = 0  # how often something that the server said was passed on
         self.port = 0
         self._open: dict[asyncio.StreamWriter, asyncio.Event] = {}
 

@@ -29,14 +29,10 @@ LOST = 4  # the event of this place is left out at first
 
 
 class Script:
-    """A server that leaves an event out, and says the rest of it even when it is asked anew.
-
-    Attributes:
-        asked: the `after` of each subscribe.
-    """
+    """A server that leaves an event out, and says the rest of it even when it is asked anew."""
 
     def __init__(self) -> None:
-        self.asked: list[str | None] = []
+        self.asked: list[str | None] = []  # the `after` of each subscribe
 
     async def talk(self, socket: ServerConnection) -> None:
         """One connection."""

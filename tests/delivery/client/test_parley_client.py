@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from delivery.client import NotAnswered, ParleyClient, Reading, Refused
+from delivery.client import NotAnswered, ParleyClient, Reading, Refused, parley_client
 from delivery.client import reading as room
 from delivery.node import Node
 from schemas.errors import CallerError, DependencyError
@@ -119,15 +119,21 @@ async def test_a_wrong_key_or_path_ends_it(scene: Scene, path: str, key: str | N
             client.read("conv_" + "1" * 32)
 
 
-async def test_tickets_that_can_not_be_had_now_are_asked_for_again(scene: Scene) -> None:
-    """A ticket source that is away for the moment is asked again; any other error of it is its caller's to see."""
+async def test_tickets_that_can_not_be_had_now_are_asked_for_again(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ticket source that is away, or says nothing, is asked again; any other error of it is its caller's to see."""
+    monkeypatch.setattr(parley_client, "_OPEN_S", 0.5)
     talk = await scene.talk()
     node = await scene.node()
     failures: list[Exception] = [DependencyError("away"), ConnectionRefusedError()]
+    silent = iter([asyncio.Event()])
 
     async def ticket() -> Mapping[str, Any]:
         if failures:
             raise failures.pop()
+        for never in silent:
+            await never.wait()
         return {"url": url(node) + "?of=here", "ticket": scene.key}
 
     async def broken() -> Mapping[str, Any]:
