@@ -3,13 +3,8 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from hypothesis import settings
 
 from tests.inference_consumers.pool import Pool, open_pool
-
-# Two busy cores: an example may take long for no fault of its own.
-settings.register_profile("shared machine", deadline=None)
-settings.load_profile("shared machine")
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """When a client comes back."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from delivery.client.returning import FIRST_PAUSE_S, LONGEST_PAUSE_S, LOST, pause_s, refusal
@@ -25,7 +25,6 @@ def test_what_a_close_code_asks(code: int, reason: str, attempt: int, expected: 
     assert pause_s(code, reason, attempt, 0.5) == expected
 
 
-@settings(deadline=None)
 @given(
     st.integers(1000, 4999).filter(lambda code: code < 4500),
     st.integers(0, 100),

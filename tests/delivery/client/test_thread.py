@@ -11,7 +11,7 @@ from tests.delivery.client.streams import answers, delivered, history, lively_lo
 from tests.support.logs import TURNS, accepted, delta, ended, queued, reset, started, wild_logs
 
 # No deadline: other tests' brokers and browsers share the cores.
-PROPERTY = settings(deadline=None, max_examples=60)
+PROPERTY = settings(max_examples=60)
 JOINS = st.lists(st.booleans(), min_size=1, max_size=7)
 
 

@@ -105,7 +105,7 @@ def test_runs_survive_their_text(offset: int, gaps: list[tuple[int, int]]) -> No
     assert list(decode_runs(Commit(offset, text))) == runs
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.randoms(use_true_random=False), st.integers(1, 3000), st.integers(1, 400), st.floats(0, 1))
 def test_no_order_makes_a_commit_too_large_or_stops_the_finishing(
     random: Random, count: int, open_at_once: int, crash: float

@@ -98,7 +98,7 @@ def test_a_lost_partition_is_forgotten() -> None:
     assert [queue.next(), queue.next(), queue.next()] == [entries[1], entries[3], None]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(2, 5), st.integers(1, 8), st.randoms(use_true_random=False), st.integers(1, 60))
 def test_backlogged_tenants_stay_within_the_bound(tenants: int, slots: int, random: Random, longest: int) -> None:
     """The service of tenants that always have work differs by at most 2 max(prompt, 2 x tokens in the batch)."""

@@ -29,7 +29,7 @@ async def numbers(reader: LogReader, start: int, stop: int | None = None) -> lis
     return [int(codec.decode(each.value or b"").id) async for each in reader.read(TOPIC, 0, start, stop)]
 
 
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(bounds=st.tuples(st.integers(0, 300), st.integers(0, 300)))
 async def test_any_range_is_exact(bounds: tuple[int, int], appender: Appender, reader: LogReader) -> None:
     """`[start, stop)` brings exactly these records, wherever batches begin and end."""

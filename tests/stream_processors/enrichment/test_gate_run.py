@@ -68,21 +68,21 @@ def _check_order(world: World, requested: set[TurnId]) -> None:
     assert len(set(places)) == len(places), "no two turns have one place"
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(st.integers(min_value=0, max_value=2**40))
 def test_every_turn_ends_once_in_order_without_faults(seed: int) -> None:
     """However inputs of the three topics interleave, each turn ends once, in its place, one at a time."""
     _check(_run(seed, faults=False))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(min_value=0, max_value=2**40))
 def test_every_turn_ends_once_though_the_gate_dies(seed: int) -> None:
     """Crashes between state, effects and ack, dying workers and empty pools change nothing of that."""
     _check(_run(seed, faults=True))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(min_value=0, max_value=2**40))
 def test_states_stay_small(seed: int) -> None:
     """Whatever came, an idle conversation's state is at most 4 KB, and each open turn adds 300 bytes at most."""
