@@ -54,7 +54,8 @@ class SnapshotFold:
     def take(self, logged: Logged) -> None:
         """The next record of the conversation."""
         record = logged.record
-        if isinstance(record, TurnAccepted) and record.n <= self._anchor_n:
+        # Place 0 tells nothing: the turn ended before its place could be known, be it stored already or not.
+        if isinstance(record, TurnAccepted) and 0 < record.n <= self._anchor_n:
             # A repeat of it behind newer ones is dropped by its order, as everywhere; the turn itself has ended.
             self._fold.order = max(self._fold.order, record.order)
             return

@@ -3,16 +3,20 @@
 from dataclasses import replace
 from operator import itemgetter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from delivery.history import place
 from delivery.history.snapshot import MAX_BYTES, MAX_MESSAGES, Snapshot, SnapshotFold
+from delivery.protocol.events import Logged
 from schemas.fold import ConversationFold
 from schemas.records import TurnCompleted
+from schemas.turns import Reason
 from tests.delivery.history.talks import LOG, Written, conversations
 from tests.delivery.protocol.readings import entries, logged
 from tests.support import samples
+from tests.support.logs import TURNS, accepted, ended
 
 
 def snapshot(written: Written, rows: list[TurnCompleted], end: int) -> Snapshot:
@@ -75,3 +79,14 @@ def test_without_the_store_what_is_missing_is_said() -> None:
     only = [replace(row, n=7, input_text="q", output_text="a")]
     assert SnapshotFold(only, only[0]).snapshot().before is not None
     assert SnapshotFold([], None).snapshot().before is None
+
+
+@pytest.mark.parametrize("has_row", [False, True])
+def test_a_turn_whose_place_nobody_knows_is_shown(has_row: bool) -> None:
+    """A turn that ended before its place could be known bears `n` 0, which is below every row and says nothing."""
+    row: TurnCompleted = replace(samples.sample(TurnCompleted), n=1, turn=TURNS[1], log_start=None)
+    unplaced = replace(accepted(TURNS[0], order=1), n=0)
+    fold = SnapshotFold([row] if has_row else [], row if has_row else None)
+    for offset, record in enumerate((unplaced, ended(TURNS[0], 0, 0, Reason.EXPIRED))):
+        fold.take(Logged(offset, record, {}))
+    assert TURNS[0] in {message.turn for message in fold.snapshot().history.messages}
