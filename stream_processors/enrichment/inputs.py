@@ -23,6 +23,7 @@ class Allowed:
     Args:
         order: offset in `chat.moderated`.
         is_new: the conversation is made with this turn, so that nobody looks for its past.
+        accepted_ms: when the gateway took it, 0 = not told.
         created_ms: when the conversation was made, None = not told.
         band: priority of its tier, lower first.
         has_history: the client gave messages before its text.
@@ -33,6 +34,7 @@ class Allowed:
     order: int
     is_new: bool
     deadline_ms: int
+    accepted_ms: int = 0
     parent: str | None = LATEST
     on_busy: OnBusy = OnBusy.QUEUE
     band: int = 0
@@ -98,7 +100,7 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completed:
-    """A turn has ended and stands in `chat.turns` at `offset`."""
+    """A turn has ended and stands in `chat.turns` at `offset`; `ended_ms`: when its end was written, 0 = long ago."""
 
     turn: TurnId
     owner: Owner
@@ -107,6 +109,7 @@ class Completed:
     reason: Reason
     log_end: int
     offset: int
+    ended_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

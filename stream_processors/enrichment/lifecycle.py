@@ -29,7 +29,8 @@ def completed(draft: Draft, given: Completed) -> None:
         draft.next_n = given.n + 1
         draft.last = given.turn if given.epoch == draft.epoch else draft.last
     draft.echo = max(draft.echo, given.offset)
-    draft.log_end = given.log_end if draft.log_end is None else max(draft.log_end, given.log_end)
+    if draft.log_end is None or given.log_end > draft.log_end:
+        draft.log_end, draft.log_end_ms = given.log_end, given.ended_ms
     draft.touch()
     if draft.phase is Phase.DELETED:
         _announce_if_empty(draft)
@@ -66,8 +67,9 @@ def loaded(draft: Draft, given: Loaded) -> None:
     draft.epoch = max(draft.epoch, given.epoch)
     if given.next_n >= draft.next_n:
         draft.next_n, draft.last = given.next_n, given.last
-    ends = [place for place in (draft.log_end, given.log_end) if place is not None]
-    draft.log_end = max(ends, default=None)
+    if given.log_end is not None and (draft.log_end is None or given.log_end > draft.log_end):
+        # What this gate had forgotten ended long before anything that is parked here was asked for.
+        draft.log_end, draft.log_end_ms = given.log_end, 0
     if given.is_deleted:
         draft.deleted_ms = draft.deleted_ms or draft.facts.now_ms
     else:

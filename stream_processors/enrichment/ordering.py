@@ -21,6 +21,8 @@ from stream_processors.enrichment.stopping import stop
 
 # Clocks of gateway and gate may differ by that much before a forgotten conversation passes for a young one.
 _CLOCKS_MS = 60_000
+# And those of gateway and worker before a turn's records pass for younger than an end that they precede.
+_MARGIN_MS = 5_000
 
 
 def arrive(draft: Draft, given: Allowed) -> None:
@@ -33,6 +35,7 @@ def arrive(draft: Draft, given: Allowed) -> None:
         status=Status.PARKED,
         order=given.order,
         deadline_ms=given.deadline_ms,
+        accepted_ms=given.accepted_ms,
         parent=given.parent,
         band=given.band,
         on_busy=given.on_busy,
@@ -82,8 +85,9 @@ def enter(draft: Draft, turn: OpenTurn) -> None:
     """The turn is accepted: it has its place, its parent and its epoch. It waits, or ends at once with the reason."""
     busy = [other for other in draft.turns.values() if other.turn != turn.turn and other.status is not Status.PARKED]
     parent = turn.parent if turn.parent != LATEST else draft.last
+    draft.place = _place(draft, turn)
     accepted = draft.put(
-        turn, status=Status.WAITING, n=draft.next_n, parent=parent, epoch=draft.epoch, place=draft.log_end
+        turn, status=Status.WAITING, n=draft.next_n, parent=parent, epoch=draft.epoch, place=draft.place
     )
     draft.next_n += 1
     last, draft.last = draft.last, accepted.turn
@@ -111,6 +115,16 @@ def enter(draft: Draft, turn: OpenTurn) -> None:
         _queued(draft, accepted, len(busy))
     if draft.turns[accepted.turn].status is Status.ENDING:
         draft.last = last  # it says nothing that a next turn could follow
+
+
+def _place(draft: Draft, turn: OpenTurn) -> int | None:
+    """Where a reader of the turn begins: before all that any life of the gate may have written of it.
+
+    The last end that is known, if it was written before the turn was asked for. Else another life may have accepted the
+    turn, and ended it, before that end: then where the turn before it begins, since readers take them in their order.
+    """
+    is_older = not draft.log_end_ms or draft.log_end_ms + _MARGIN_MS <= turn.accepted_ms
+    return draft.log_end if is_older else draft.place
 
 
 def repeated_arrival(draft: Draft, turn: OpenTurn) -> None:

@@ -147,6 +147,7 @@ def _arrival(
         order=offset,
         is_new=asked.new,
         deadline_ms=instants.to_ms(asked.deadline_at),
+        accepted_ms=instants.to_ms(asked.accepted_at),
         parent=asked.parent,
         on_busy=asked.on_busy,
         band=band_of.get(asked.tier, 0),
@@ -164,6 +165,7 @@ def _completed(offset: int, record: TurnCompleted) -> Completed:
         reason=record.reason,
         log_end=record.log_end,
         offset=offset,
+        ended_ms=instants.to_ms(record.ended_at),
     )
 
 

@@ -48,6 +48,7 @@ class OpenTurn:
         parent: the turn it follows, None = first; LATEST only while parked.
         place: offset in the log that lies before every `turn.accepted` of it, and of all that are open when it ends;
             None = see TurnDispatched.
+        accepted_ms: when the gateway took it, 0 = not told.
         tokens: of its prompt once planned.
         sent_ms: when it was last dispatched, or its end last appended.
         reason: how it ends: the gate's own end, or what `closing` is to write.
@@ -62,6 +63,7 @@ class OpenTurn:
     status: Status
     order: int
     deadline_ms: int
+    accepted_ms: int = 0
     n: int = 0
     parent: str | None = LATEST
     epoch: int = 0
@@ -122,6 +124,8 @@ class State:
         last: the turn accepted last in this epoch of those that did not end at once: LATEST's meaning.
         order: the highest offset of `chat.moderated` that was taken in.
         log_end: offset of the last `turn.ended` that is known to be taken.
+        log_end_ms: when that was written, 0 = long ago.
+        place: of the turn that entered last.
         turns: open ones in their order.
         load_ms: when the past was last asked for, 0 = nothing is asked.
         echo: highest offset of `chat.turns` read for this conversation: the store must have passed it to forget.
@@ -141,6 +145,8 @@ class State:
     last: TurnId | None = None
     order: int = -1
     log_end: int | None = None
+    log_end_ms: int = 0
+    place: int | None = None
     turns: tuple[OpenTurn, ...] = ()
     ended: tuple[Ended, ...] = ()
     notes: tuple[Note, ...] = ()

@@ -9,9 +9,9 @@ from schemas.turns import LogAddress, OnBusy, Reason
 from stream_processors.enrichment.state import Ended, Note, OpenTurn, Phase, Reset, State, Status
 
 _FORM: Final = 1
-# What an open turn has had since turns fall back; values written before end earlier.
+# What open turns have had only since values were first written; older values end earlier.
 _FIRST_FIELDS: Final = 23
-_SINCE_FALLBACK: Final = (0, 0, None, False)
+_LATER_FIELDS: Final = (0, 0, None, False, 0)
 _OWN: Final = 37  # `resp_` and the conversation's 32 digits stand before a turn's own
 
 
@@ -40,6 +40,8 @@ def pack(state: State) -> bytes:
             state.touched_ms,
             state.deleted_ms,
             state.stop_offset,
+            state.log_end_ms,
+            state.place,
         ]
     )
 
@@ -70,6 +72,8 @@ def unpack(conversation: ConversationId, raw: bytes) -> State:
         touched_ms=row[17],
         deleted_ms=row[18],
         stop_offset=row[19],
+        log_end_ms=row[20] if len(row) > 20 else 0,  # noqa: PLR2004 - rows of before these two were kept
+        place=row[21] if len(row) > 20 else row[10],  # noqa: PLR2004
     )
 
 
@@ -111,11 +115,12 @@ def _packed_turn(turn: OpenTurn) -> list[Any]:
         turn.discarded_tokens,
         turn.origin,
         turn.is_degraded,
+        turn.accepted_ms,
     ]
 
 
 def _turn(conversation: ConversationId, row: list[Any]) -> OpenTurn:
-    row = [*row, *_SINCE_FALLBACK[len(row) - _FIRST_FIELDS :]]
+    row = [*row, *_LATER_FIELDS[len(row) - _FIRST_FIELDS :]]
     return OpenTurn(
         turn=ids.turn_id(conversation, row[0]),
         status=Status(row[1]),
@@ -144,4 +149,5 @@ def _turn(conversation: ConversationId, row: list[Any]) -> OpenTurn:
         discarded_tokens=row[24],
         origin=row[25],
         is_degraded=row[26],
+        accepted_ms=row[27],
     )

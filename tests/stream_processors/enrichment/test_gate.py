@@ -474,3 +474,27 @@ def test_owners_are_kept_from_the_first_record() -> None:
     outcome = run(completed(T1, owner=Owner(tenant="t", user="u", log=OWNER.log)))
     assert outcome.state is not None
     assert outcome.state.tenant == "t"
+
+
+def test_an_end_younger_than_the_request_is_no_place_to_begin() -> None:
+    """Another life of the gate may have ended a turn before the end that this one knows: it is read from before."""
+    asked_ms = NOW - 20_000
+    before = run(allowed(T1, accepted_ms=asked_ms - 60_000), completed(T1, ended_ms=NOW - 3_000))
+    young = reduce(CONVERSATION, before.state, allowed(T2, 1, accepted_ms=asked_ms), facts())
+    assert young.state is not None
+    assert young.state.turns[0].place is None
+    late = reduce(CONVERSATION, before.state, allowed(T2, 1, accepted_ms=NOW + 2_000), facts())
+    assert late.state is not None
+    assert late.state.turns[0].place == 9
+    assert unpack(CONVERSATION, pack(late.state)) == late.state
+
+
+def test_states_of_before_a_field_was_added_are_read() -> None:
+    """A changelog's older rows have no time of their last end: it counts as long ago."""
+    state = run(allowed(T1), completed(T1, ended_ms=NOW), allowed(T2, 1, accepted_ms=NOW)).state
+    assert state is not None
+    row = codec.parse(pack(state))
+    older = codec.encode([*row[:11], [turn[:23] for turn in row[11]], *row[12:20]])
+    read = unpack(CONVERSATION, older)
+    assert (read.log_end, read.log_end_ms, read.place) == (9, 0, 9)
+    assert read.turns[0].accepted_ms == 0
