@@ -56,6 +56,8 @@ class Outlet(Protocol):
     async def publish(self, *facts: tuple[str, Record], trace: str | None = None) -> None:
         """Append each record to its topic and return when all are acknowledged. A repeat is harmless.
 
+        The last is appended only when the others are acknowledged: whoever reads it finds them there.
+
         Args:
             trace: the turn's `traceparent`.
 

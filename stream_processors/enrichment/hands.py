@@ -234,10 +234,10 @@ class Hands:
         if fold.ended is None:
             return EndLost(turn=turn.turn, dispatch=highest)
         usage = projection.usage(fold)
-        out = [_Append(topics.TURNS, projection.completed(fold, here.log), trace=trace)]
         if usage is not None:
-            out.append(_Append(topics.USAGE, usage, trace=trace))
-        await self._append_all(out, here)
+            # First, and alone: once the turn record is there nobody would say the usage again.
+            await self._append_all([_Append(topics.USAGE, usage, trace=trace)], here)
+        await self._append_all([_Append(topics.TURNS, projection.completed(fold, here.log), trace=trace)], here)
         if usage is None:
             self._on_ended(fold.ended)
         return None

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from typing import cast
 
 import pytest
 from aiokafka import TopicPartition
@@ -9,13 +10,16 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from inference_consumers.publishing import kafka_turn_log
 from inference_consumers.publishing.kafka_turn_log import KafkaOutlet, KafkaTurnLog
+from infra.runtime.kafka import Appender
 from infra.runtime.kafka_log import Entry
 from schemas import ids, instants, topics
 from schemas.errors import KafkaUnavailable
-from schemas.records import Record, TurnDispatched, TurnReturned
+from schemas.records import Record, TurnCompleted, TurnDispatched, TurnReturned, UsageRecorded
 from schemas.turns import LogAddress, Source
 from tests.inference_consumers.pool import Pool, dispatch_of
+from tests.simulation.stepping import Ack, Run
 from tests.support.logs import delta
+from tests.support.samples import sample
 
 LANE = LogAddress(topics.LANES, 1)
 
@@ -139,3 +143,21 @@ async def test_facts_are_acknowledged_together(pool: Pool) -> None:
     ]  # fmt: skip
     await KafkaOutlet(pool.appender).publish(*((topics.TURNS, record) for record in records))
     assert await pool.records(TurnReturned, topics.TURNS) == records
+
+
+def test_the_last_fact_waits_for_the_others() -> None:
+    """The turn record is not on its way before its usage is acknowledged: who dies in between leaves neither."""
+    acks: dict[str, Ack] = {}
+
+    class Slow:
+        async def send(self, topic: str, _record: Record, *, trace: str | None = None) -> Ack:
+            return acks.setdefault(topic, Ack())
+
+        async def append(self, topic: str, record: Record, *, trace: str | None = None) -> object:
+            return await (await self.send(topic, record))
+
+    facts = ((topics.USAGE, sample(UsageRecorded)), (topics.TURNS, sample(TurnCompleted)))
+    Run(KafkaOutlet(cast("Appender", Slow())).publish(*facts)).go()
+    assert list(acks) == [topics.USAGE]
+    acks[topics.USAGE].set_result(None)
+    assert list(acks) == [topics.USAGE, topics.TURNS]
