@@ -15,7 +15,7 @@ ROOMS := schemas producers stream_processors inference_consumers delivery infra 
 # Arguments for pytest, such as ARGS="-k fold".
 ARGS ?=
 
-.PHONY: help setup demo up test check format bench chaos lock docs browser clean
+.PHONY: help setup demo up test check format bench chaos simulate lock docs browser clean
 
 help:  ## list the commands
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## */  make \1\t/' | expand -t 16
@@ -61,6 +61,9 @@ test: $(VENV)/.test browser  ## all tests, on real brokers and a real browser
 
 chaos: $(VENV)/.test  ## kill everything again and again under 2 000 turns, and check the promise; ARGS="--seed 2"
 	$(PY) -m tests.chaos $(ARGS)
+
+simulate: $(VENV)/.test  ## the long search for races; ARGS="--runs 1000000 --seed 1"
+	$(PY) -m tests.simulation $(ARGS)
 
 bench: $(VENV)/.test  ## print what the pipeline costs, hop by hop
 	$(PY) -m tests.bench $(ARGS)

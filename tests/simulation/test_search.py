@@ -1,0 +1,50 @@
+"""The seeded search: what the product withstands, and that whoever takes a rule away is found."""
+
+import pytest
+
+from tests.simulation.mutants import MUTANTS
+from tests.simulation.schedule import repeat, told
+from tests.simulation.searching import Found, at_random, chunk, find, quiet
+
+# Some ten times what each took when it was written: `python -m tests.simulation --mutant NAME` tells the number.
+_MOST = 6_000
+# Two zombies and a turn given back: found as well, but in minutes.
+_LONG = ("T7 next", "T9", "T10 ending", "usage")
+
+
+def test_the_promise_holds_in_runs_at_random() -> None:
+    """Some thousand runs, each with its own scope and schedule: nothing breaks, and all faults happened."""
+    tally = chunk(range(3_000))
+    if tally.breaks:
+        seed, _why = tally.breaks[0]
+        with quiet():
+            pytest.fail(Found(0, seed, *at_random(seed)).told())
+    assert len(tally.schedules) > 0.98 * tally.runs
+    assert min(tally.spent.values()) > 50, tally.spent
+
+
+def test_a_seed_is_a_run() -> None:
+    """The same seed gives the same schedule and the same log."""
+    with quiet():
+        (_, first), (_, second) = at_random(7), at_random(7)
+    assert first.steps == second.steps
+    assert first.world.watch.taken == second.world.watch.taken
+
+
+def test_a_run_can_be_repeated_from_its_steps() -> None:
+    """The steps that were taken lead to the same log again: what is printed of a break shows the break."""
+    with quiet():
+        scope, outcome = at_random(11)
+        again = repeat(scope, outcome.steps, strictly=True)
+    assert again.steps == outcome.steps
+    assert again.world.watch.taken == outcome.world.watch.taken
+
+
+@pytest.mark.parametrize("name", [name for name in MUTANTS if name not in _LONG])
+def test_a_rule_taken_away_is_found(name: str) -> None:
+    """Without any one of the rules the search finds a break of the kind that the rule prevents."""
+    mutant = MUTANTS[name]
+    with mutant.applied():
+        found = find(lambda broken: broken.name in mutant.breaks, suits=mutant.suits, most=_MOST)
+    assert found is not None, f"{mutant.without}: not missed in {_MOST} runs"
+    print(f"{name}: found after {found.runs} runs, {len(found.outcome.steps)} steps\n{told(found.outcome.steps)}")
