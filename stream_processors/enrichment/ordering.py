@@ -134,7 +134,9 @@ def repeated_arrival(draft: Draft, turn: OpenTurn) -> None:
         for other in draft.turns.values():
             if other.turn == turn.turn:
                 break
-            if other.is_stopped and other.status is Status.ACTIVE:
+            if other.status is Status.ENDING:
+                due(draft, other)
+            elif other.is_stopped and other.status is Status.ACTIVE:
                 draft.say(RequestStop(other.turn))
 
 

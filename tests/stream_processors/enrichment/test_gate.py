@@ -498,3 +498,13 @@ def test_states_of_before_a_field_was_added_are_read() -> None:
     read = unpack(CONVERSATION, older)
     assert (read.log_end, read.log_end_ms, read.place) == (9, 0, 9)
     assert read.turns[0].accepted_ms == 0
+
+
+def test_an_interrupting_request_again_ends_whom_it_interrupted_again() -> None:
+    """Its first effects may be lost with the gate that decided them: stop and end are said again, without the clock."""
+    asked = allowed(T3, 2, on_busy=OnBusy.INTERRUPT)
+    before = run(allowed(T1), allowed(T2, 1), asked)
+    again = reduce(CONVERSATION, before.state, asked, facts())
+    assert again.state == before.state
+    assert {effect.turn.turn for effect in again.effects if isinstance(effect, EndTurn)} == {T2}
+    assert RequestStop(T1) in again.effects
