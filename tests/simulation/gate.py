@@ -148,6 +148,7 @@ class GateProcess:
         self.positions: dict[str, int] = {}
         self.done: dict[str, int] = {}
         self.loads: dict[str, tuple[ConversationId, str | None, TurnId | None]] = {}
+        self._ticks = 0  # under way: what a tick decided is decided again by a later one alone
         self._chain: deque[tuple[Decided, Callable[[], None]]] = deque()
         self._run: Run[None] | None = None
 
@@ -214,7 +215,7 @@ class GateProcess:
         """The process is gone; what it sent lands when it likes."""
         if self._run is not None:
             self._run.close()
-        self.world.has_lost_loads |= bool(self.loads)
+        self.world.needs_clock |= bool(self.loads or self._ticks)
         self.world.broker.orphan(self.name)
         if loses_disk:
             self.disks = (Disk(), Disk())
@@ -271,11 +272,16 @@ class GateProcess:
             self.gate.persisted[0] = self.world.store.position
         self.gate.begins(taken)
         decided = self.gate.decided(taken, record)
-        if not decided:
-            self.gate.finished(taken)
+        self._ticks += isinstance(record, ClockTicked)
         for each in decided:
-            self._chain.append((each, lambda: self.gate.finished(taken)))
+            self._chain.append((each, lambda: self._is_done(taken, record)))
+        if not decided:
+            self._is_done(taken, record)
         self._go_on()
+
+    def _is_done(self, taken: Taken, record: Record) -> None:
+        self._ticks -= isinstance(record, ClockTicked)
+        self.gate.finished(taken)
 
     def _ack(self, topic: str, offset: int) -> None:
         self.done[topic] = offset + 1

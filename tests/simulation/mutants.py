@@ -316,6 +316,6 @@ MUTANTS: Final = {
         "usage is there before the turn record",
         ("reached",),
         _on(KafkaOutlet, "publish", _at_once),
-        needs=("give back",),
+        needs=("give back", "engine"),
     ),
 }

@@ -158,7 +158,7 @@ def _wild(world: World, taken: list[Step], chance: random.Random) -> None:
 def _settle(world: World, taken: list[Step], chance: random.Random) -> None:
     """No more faults: everybody goes on until nobody has anything to do, and then the goal must be reached."""
     most = len(taken) + _MOST_FAIR_STEPS
-    patience = 6 if world.has_lost_loads else 0
+    patience = 6 if world.needs_clock else 0
     actors = [actor for actor in world.actors.values() if actor is not world.faults]
     while True:
         while True:

@@ -46,7 +46,7 @@ class World:
 
     Args:
         is_wild: faults may happen, and people may change their minds.
-        has_lost_loads: a gate died that had asked the store: only the clock asks again.
+        needs_clock: a gate died that had asked the store, or while it carried a tick out: only the clock says it again.
     """
 
     def __init__(self, scope: Scope) -> None:
@@ -54,7 +54,7 @@ class World:
         self.budget = dict(scope.budget)
         self.spent: dict[str, int] = {}
         self.is_wild = True
-        self.has_lost_loads = False
+        self.needs_clock = False
         self.now_ms = _BEGAN_MS
         self.preferred = POOLS[0]
         self.watch = Promise(LOG)
