@@ -3,28 +3,43 @@
 A state holds only the offset. What was read a moment ago is in memory, bounded in bytes; the rest is one fetch away.
 """
 
+import asyncio
+import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 from infra.runtime.kafka_log import LogReader
 from schemas import codec, topics
-from schemas.errors import ContractError, InvariantBroken
+from schemas.errors import ContractError, DependencyError, InvariantBroken
 from schemas.records import Record, TurnAllowed, TurnRefused
 from stream_processors.enrichment.composing import Request
 from stream_processors.enrichment.reading import salvaged
 
+log = logging.getLogger(__name__)
+
 # 64 MiB: some ten thousand requests of a chat, or eighty of the largest that the gateway lets in.
 _MAX_BYTES: Final = 64 * 1024 * 1024
 _OVERHEAD_BYTES: Final = 2_000
+_BACKOFF_S: Final = 0.2
 
 
 class NotAtHand(Exception):
-    """Something that a reduction needs isn't in memory."""
+    """Something that a step needs isn't in memory: whoever catches this waits until it is, then begins again."""
 
     def __init__(self, fetch: Callable[[], Awaitable[object]]) -> None:
         super().__init__()
         self.fetch = fetch
+
+    async def fetched(self) -> None:
+        """It is at hand, however often it had to be fetched. Raises what `fetch` does but DependencyError."""
+        while True:
+            try:
+                await self.fetch()
+                return
+            except DependencyError as error:
+                log.warning("fetching what an input needs: %s; trying again", error)
+                await asyncio.sleep(_BACKOFF_S)
 
 
 def _decoded(raw: bytes) -> Record | None:

@@ -22,7 +22,9 @@ from schemas.errors import DependencyError, InvariantBroken, KafkaUnavailable
 from schemas.records import TurnEnded
 from stream_processors.enrichment.app import GENERATION_HEADER, GateApp, RecoveredTable, RocksStore
 from stream_processors.enrichment.changelog import Changelog
+from stream_processors.enrichment.contexts import Contexts
 from stream_processors.enrichment.counting import Measures
+from stream_processors.enrichment.dispatcher import Dispatcher
 from stream_processors.enrichment.facts import Limits
 from stream_processors.enrichment.fleet_view import FleetView
 from stream_processors.enrichment.hands import Hands
@@ -30,6 +32,8 @@ from stream_processors.enrichment.loader import Loader
 from stream_processors.enrichment.processing import Gate, Taken
 from stream_processors.enrichment.requests import Requests
 from stream_processors.enrichment.settings import EnrichmentSettings, FallbackSettings, InstructionSettings
+from stream_processors.enrichment.states import States
+from stream_processors.enrichment.terms import Terms
 from stream_processors.enrichment.ticks import Looks, Ticks
 from stream_processors.enrichment.waiting import QueueGauges
 
@@ -85,9 +89,12 @@ class EnrichmentService:
     ) -> None:
         self._kafka = kafka
         self._settings = settings
-        self._bands = bands
-        self._fallbacks = fallbacks or {}
-        self._instructions = instructions
+        self._terms = Terms(
+            bands=bands,
+            fallbacks=fallbacks or {},
+            instructions=instructions,
+            answer_tokens=settings.answer_tokens,
+        )
         self._metrics = metrics
         self._on_step = on_step
         self._appender = Appender(kafka, ROLE)
@@ -122,36 +129,7 @@ class EnrichmentService:
         )
         states = self._changelog(topics.GATE_CHANGELOG, app.gate)
         contexts = self._changelog(topics.CONTEXT_CHANGELOG, app.context)
-        gate = self._gate = Gate(
-            states=states,
-            contexts=contexts,
-            requests=Requests(self._reader),
-            measures=self._measures,
-            fleet=self._fleet,
-            appender=self._appender,
-            clock=SYSTEM,
-            limits=Limits(waiting=self._settings.max_waiting, remember_ms=int(self._settings.forget_after_s * 1000)),
-            bands=self._bands,
-            fallbacks=self._fallbacks,
-            instructions=self._instructions,
-            answer_tokens=self._settings.answer_tokens,
-            gauges=self._gauges,
-            on_broken=self._on_broken,
-        )
-        loader = self._loader = Loader(
-            TurnStore(self._store), self._appender, SYSTEM.wall_ms, self._settings.context_turns
-        )
-        gate.hands = Hands(
-            appender=self._appender,
-            reader=self._reader,
-            admin=self._admin,
-            clock=SYSTEM,
-            words=gate,
-            elsewhere=gate.elsewhere,
-            load=loader.want,
-            on_step=self._on_step,
-            on_ended=self._ended,
-        )
+        gate = self._gate = self._gate_on(states, contexts)
         await app.start()
         looks = Looks(
             gate, {topics.GATE_CHANGELOG: states, topics.CONTEXT_CHANGELOG: contexts}, self._reader, self._kafka
@@ -164,6 +142,47 @@ class EnrichmentService:
         ]
         for task in self._tasks:
             task.add_done_callback(self._on_task_done)
+
+    def _gate_on(self, gate_table: Changelog, context_table: Changelog) -> Gate:
+        limits = Limits(waiting=self._settings.max_waiting, remember_ms=int(self._settings.forget_after_s * 1000))
+        states = States(gate_table, gauges=self._gauges, clock=SYSTEM, limits=limits)
+        requests = Requests(self._reader)
+        contexts = Contexts(context_table, requests=requests, measures=self._measures, fleet=self._fleet)
+        dispatcher = Dispatcher(
+            contexts=contexts,
+            requests=requests,
+            measures=self._measures,
+            fleet=self._fleet,
+            gauges=self._gauges,
+            clock=SYSTEM,
+            limits=limits,
+            terms=self._terms,
+        )
+        loader = self._loader = Loader(
+            TurnStore(self._store), self._appender, SYSTEM.wall_ms, self._settings.context_turns
+        )
+        hands = Hands(
+            appender=self._appender,
+            reader=self._reader,
+            admin=self._admin,
+            clock=SYSTEM,
+            words=dispatcher,
+            elsewhere=dispatcher.elsewhere,
+            load=loader.want,
+            on_step=self._on_step,
+            on_ended=self._ended,
+        )
+        return Gate(
+            states=states,
+            contexts=contexts,
+            requests=requests,
+            dispatcher=dispatcher,
+            hands=hands,
+            appender=self._appender,
+            clock=SYSTEM,
+            priorities=self._terms.priorities,
+            on_broken=self._on_broken,
+        )
 
     async def _take(self, taken: Taken) -> None:
         await self._built.take(taken)
@@ -284,7 +303,7 @@ class EnrichmentService:
 
     def _show_pools(self) -> None:
         pools = [each.pool for each in self._fleet.deployments if each.pool != topics.CLOSING_POOL]
-        self._gauges.expect(pools, {band.priority for band in self._bands.values()} or {0})
+        self._gauges.expect(pools, set(self._terms.priorities.values()) or {0})
 
     def _ended(self, end: TurnEnded) -> None:
         """A turn that no worker counts."""

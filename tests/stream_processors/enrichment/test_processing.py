@@ -10,43 +10,22 @@ from infra.runtime.clock import SYSTEM
 from infra.runtime.metrics import Metrics
 from schemas import codec, topics
 from schemas.ids import TurnId
-from schemas.records import ContextLoaded, DeploymentSet, Record, TurnAllowed, WorkerReported
-from schemas.turns import ContextTurn, Message, Reason, Role
-from stream_processors.enrichment.changelog import Changelog
-from stream_processors.enrichment.composing import Scene
+from schemas.records import ContextLoaded, Record, TurnAllowed
+from schemas.turns import ContextTurn
+from stream_processors.enrichment.contexts import Contexts
 from stream_processors.enrichment.counting import Measures
+from stream_processors.enrichment.dispatcher import Dispatcher
 from stream_processors.enrichment.effects import AppendQueued, Dispatch, Effect, EndTurn, LoadContext
 from stream_processors.enrichment.facts import Limits
 from stream_processors.enrichment.hands import Decided
 from stream_processors.enrichment.inputs import EndLost
 from stream_processors.enrichment.processing import Gate, Taken
 from stream_processors.enrichment.requests import Requests
+from stream_processors.enrichment.states import States
+from stream_processors.enrichment.terms import Terms
 from stream_processors.enrichment.waiting import QueueGauges
-from stream_processors.routing.fleet import Fleet, snapshot
-from tests.stream_processors.enrichment.test_changelog import FakeLog, MemoryStore
-from tests.stream_processors.enrichment.world import POOL, allowed, new_conversation, new_turn, now
-
-DEPLOYMENT = DeploymentSet(
-    id="d", at=now(), pool=POOL, deployment=POOL, model="simulated", model_version="1", engine="simulated",
-    max_model_len=4096,
-)  # fmt: skip
-WORKER = WorkerReported(
-    id="w", at=now(), worker="w", pool=POOL, deployment=POOL, model="simulated", model_version="1", engine="simulated",
-    state="ready", slots=1, running=0, waiting=0, kv_usage=0.0, tokens_per_s=0.0,
-)  # fmt: skip
-
-
-class StillFleet:
-    """One pool; its worker has just reported, if there is one."""
-
-    def __init__(self) -> None:
-        self.workers = [WORKER]
-
-    def at(self, now_ms: int) -> Fleet:
-        return snapshot([DEPLOYMENT], [(now_ms, worker) for worker in self.workers], now_ms)
-
-    def deployment(self, pool: str | None) -> DeploymentSet | None:
-        return DEPLOYMENT if pool == POOL else None
+from tests.stream_processors.enrichment.still_world import NOBODY, StillFleet, memory_table, past
+from tests.stream_processors.enrichment.world import allowed, new_conversation, new_turn, now
 
 
 @dataclass
@@ -70,15 +49,21 @@ class Bench:
         self.metrics = Metrics("enrichment")
         self.fleet = StillFleet()
         self.hands = NotingHands()
-        tables = [Changelog(name, FakeLog().send, MemoryStore(), broken) for name in ("states", "contexts")]
-        nobody: Any = None
+        requests, measures, gauges = Requests(NOBODY), Measures(), QueueGauges(self.metrics)
+        fleet: Any = self.fleet
+        contexts = Contexts(memory_table("contexts"), requests=requests, measures=measures, fleet=fleet)
+        terms = Terms(bands={"standard": BandSettings()}, answer_tokens=512)
         self.gate = Gate(
-            states=tables[0], contexts=tables[1], requests=Requests(nobody), measures=Measures(),
-            fleet=self.fleet, appender=nobody, clock=SYSTEM, limits=Limits(**limits),  # type: ignore[arg-type]
-            bands={"standard": BandSettings()}, fallbacks={}, instructions={}, answer_tokens=512,
-            gauges=QueueGauges(self.metrics), on_broken=broken,
+            states=States(memory_table("states"), gauges=gauges, clock=SYSTEM, limits=Limits(**limits)),
+            contexts=contexts,
+            requests=requests,
+            dispatcher=Dispatcher(
+                contexts=contexts, requests=requests, measures=measures, fleet=fleet, gauges=gauges, clock=SYSTEM,
+                limits=Limits(**limits), terms=terms,
+            ),
+            hands=self.hands,  # type: ignore[arg-type]
+            appender=NOBODY, clock=SYSTEM, priorities=terms.priorities, on_broken=broken,
         )  # fmt: skip
-        self.gate.hands = self.hands  # type: ignore[assignment]
         self.gate.opened(0, generation=1, ends=(0, 0))
         self._offset = -1
 
@@ -96,11 +81,6 @@ class Bench:
         async with asyncio.timeout(10):
             await self.gate.drained()
         return list(self.hands.effects)
-
-
-def past(turn: TurnId, n: int, parent: TurnId | None) -> ContextTurn:
-    texts = (Message(Role.USER, f"q{n}"), Message(Role.ASSISTANT, f"a{n}"))
-    return ContextTurn(turn=turn, n=n, parent=parent, epoch=0, reason=Reason.STOP, texts=texts, log_start=0, log_end=n)
 
 
 def loaded(asked: TurnAllowed, *turns: ContextTurn, parent: TurnId | None = None) -> ContextLoaded:
@@ -158,18 +138,3 @@ async def test_without_a_worker_a_turn_is_queued() -> None:
         if isinstance(each, AppendQueued)
     ]
     assert (told.ahead, told.eta_s) == (0, None)
-
-
-async def test_a_prompt_is_kept_until_it_is_dispatched() -> None:
-    """The planned prompt goes out once and is forgotten; the turn sent again has the same one, built anew."""
-    bench = Bench()
-    asked = allowed(new_conversation(), "a b c")
-    [sent] = [each for each in await bench.take(topics.MODERATED, asked) if isinstance(each, Dispatch)]
-    assert len(bench.gate._prompts) == 1
-    assert asked.conversation is not None
-    here = Scene(
-        conversation=asked.conversation, tenant="acme", user="u1", log=asked.request.log, stored=True, at=now()
-    )
-    first = await bench.gate.dispatched(here, 0, sent.turn, asked)
-    assert not bench.gate._prompts
-    assert await bench.gate.dispatched(here, 0, sent.turn, asked) == first

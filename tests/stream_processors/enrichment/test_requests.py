@@ -1,8 +1,10 @@
+import asyncio
+
 import pytest
 
 from infra.runtime.kafka_log import LogReader
 from schemas import topics
-from schemas.errors import InvariantBroken
+from schemas.errors import InvariantBroken, KafkaUnavailable
 from stream_processors.enrichment.requests import NotAtHand, Requests
 from tests.stream_processors.enrichment.world import World, allowed, new_conversation
 
@@ -35,3 +37,24 @@ async def test_what_is_not_at_hand_is_read_again(world: World) -> None:
     with pytest.raises(InvariantBroken):
         await requests.fetch(wrong.partition, wrong.offset)
     await reader.stop()
+
+
+async def test_what_is_away_is_fetched_until_it_is_there() -> None:
+    """Brokers that are away are asked again; a bug is handed on at once."""
+    answers: list[Exception | None] = [KafkaUnavailable("away"), KafkaUnavailable("away"), None]
+    asked = 0
+
+    async def fetch() -> None:
+        nonlocal asked
+        asked += 1
+        answer = answers[asked - 1]
+        if answer is not None:
+            raise answer
+
+    async with asyncio.timeout(10):
+        await NotAtHand(fetch).fetched()
+    assert asked == 3
+    answers.append(InvariantBroken("another record"))
+    with pytest.raises(InvariantBroken):
+        await NotAtHand(fetch).fetched()
+    assert asked == 4
