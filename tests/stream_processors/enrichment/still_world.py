@@ -24,16 +24,17 @@ WORKER = WorkerReported(
 
 
 class StillFleet:
-    """One pool; its worker has just reported, if there is one."""
+    """One pool, unless told of others; its worker has just reported, if there is one."""
 
     def __init__(self) -> None:
+        self.deployments = [DEPLOYMENT]
         self.workers = [WORKER]
 
     def at(self, now_ms: int) -> Fleet:
-        return snapshot([DEPLOYMENT], [(now_ms, worker) for worker in self.workers], now_ms)
+        return snapshot(self.deployments, [(now_ms, worker) for worker in self.workers], now_ms)
 
     def deployment(self, pool: str | None) -> DeploymentSet | None:
-        return DEPLOYMENT if pool == POOL else None
+        return next((each for each in self.deployments if each.pool == pool), None)
 
 
 def memory_table(name: str, store: MemoryStore | None = None) -> Changelog:

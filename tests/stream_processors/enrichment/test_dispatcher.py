@@ -177,7 +177,16 @@ async def test_turns_take_as_long_as_of_late() -> None:
     assert isinstance(waits, InLine)
     assert waits.ahead == 1
     assert waits.eta_s is not None
-    assert bench.facts().in_line(replace(second, pool=topics.CLOSING_POOL)) is None
+
+
+async def test_nobody_stands_in_line_to_be_closed() -> None:
+    """A pool without a worker has a line, `closing` has none: nothing is generated there."""
+    bench, asked = _Bench(), allowed(new_conversation(), "hi")
+    bench.fleet.deployments.append(replace(DEPLOYMENT, pool=topics.CLOSING_POOL, engine="closing"))
+    bench.fleet.workers = []
+    turn = bench.keep(asked, pool=POOL)
+    assert bench.facts().in_line(turn) == InLine(0, None)
+    assert bench.facts().in_line(replace(turn, pool=topics.CLOSING_POOL)) is None
 
 
 async def test_a_prompt_that_is_never_sent_is_let_go() -> None:
