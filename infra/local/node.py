@@ -1,7 +1,6 @@
 """Run one local program: claim its data, choose its ports, write its configuration, start it, ask it, stop it."""
 
 import asyncio
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -17,7 +16,6 @@ from infra.local.places import cache_dir
 from infra.local.program import Place, Program, why_it_ended
 from infra.local.resources import (
     LOOPBACK,
-    PORT_RANGE,
     available_mb,
     free_port,
     is_free,
@@ -25,6 +23,7 @@ from infra.local.resources import (
     require_disk,
     require_memory,
     require_port,
+    search_start,
 )
 from infra.local.settings import LocalSettings
 from schemas.errors import ParleyError
@@ -139,8 +138,7 @@ class LocalNode:
         if self._port:
             require_port(LOOPBACK, self._port, program.title, f"[local] {program.name}_port")
             kept[program.client_port] = self._port
-        # Two data directories begin their search at different places, so that they seldom meet.
-        start = int.from_bytes(hashlib.sha256(str(self._data.path).encode()).digest()[:4]) % len(PORT_RANGE)
+        start = search_start(self._data.path)
         chosen: dict[str, int] = {}
         for name in (program.client_port, *program.other_ports):
             port = kept.get(name, 0)

@@ -1,5 +1,6 @@
 """What this machine must have before a program is started: memory, disk, ports, Java. Each lack is a one-line error."""
 
+import hashlib
 import importlib
 import os
 import shutil
@@ -104,6 +105,14 @@ def is_free(host: str, port: int) -> bool:
         except OSError:
             return False
         return True
+
+
+def search_start(folder: Path) -> int:
+    """Return where the search for a folder's ports begins: two folders begin at different places and seldom meet.
+
+    A port is looked at some time before it is listened on, so two that search at once from one place take the same one.
+    """
+    return int.from_bytes(hashlib.sha256(str(folder).encode()).digest()[:4]) % len(PORT_RANGE)
 
 
 def free_port(start: int, taken: frozenset[int] = frozenset()) -> int:

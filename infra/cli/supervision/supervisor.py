@@ -22,7 +22,7 @@ from infra.cli.supervision.state import STATE_FILE, State, remove_state, write_s
 from infra.cli.supervision.watched import BrokerPart, ServicePart, Watched
 from infra.local.data_dir import DataDir, Mark
 from infra.local.node import LocalNode, local_cassandra, local_kafka
-from infra.local.resources import free_port, require_port
+from infra.local.resources import free_port, require_port, search_start
 from infra.local.settings import LocalSettings
 from infra.runtime.cassandra import CassandraSettings
 from infra.runtime.kafka import KafkaSettings
@@ -34,7 +34,6 @@ SHARED: Final[tuple[tuple[str, type[Any]], ...]] = (("kafka", KafkaSettings), ("
 PROGRAM: Final = "parley"
 DATA_VERSION: Final = "1"
 LOG_FOLDER: Final = "log"
-FIRST_METRICS_STEP: Final = 5000  # behind the brokers' usual places in the range of free ports
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,9 +224,10 @@ class Supervisor:
 
     def _metrics_ports(self) -> Mapping[str, int]:
         ports: dict[str, int] = {}
+        start = search_start(self._up.data)
         for name, _ in names(self._up.options):
             taken = frozenset(ports.values()) | {self._up.options.port, self._up.options.stream_port}
-            ports[name] = free_port(FIRST_METRICS_STEP, taken)
+            ports[name] = free_port(start, taken)
         return ports
 
     def _service(self, service: ServicePlan) -> ServicePart:

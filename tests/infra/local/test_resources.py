@@ -67,6 +67,13 @@ def test_a_taken_port_is_named_with_the_way_out() -> None:
     resources.require_port("127.0.0.1", port, "the page", "--port")
 
 
+def test_two_folders_search_from_different_places(tmp_path: Path) -> None:
+    """The place is the folder's own, the same at each start, and within the range."""
+    starts = [resources.search_start(tmp_path / name) for name in ("one", "two", "one")]
+    assert starts[0] == starts[2] != starts[1]
+    assert all(0 <= start < len(resources.PORT_RANGE) for start in starts)
+
+
 def test_a_free_port_is_none_of_the_taken() -> None:
     """The search goes on past what is taken, and round the end of the range."""
     last = len(resources.PORT_RANGE) - 1
