@@ -211,8 +211,9 @@ class Store:
             protocol_version=5,
             execution_profiles={EXEC_PROFILE_DEFAULT: profile},
             auth_provider=None if settings.username is None else PlainTextAuthProvider(settings.username, password),
-            # The driver's own policy waits up to ten minutes for a node that has long come back.
-            reconnection_policy=ExponentialReconnectionPolicy(_FIRST_BACKOFF_S, _LONGEST_BACKOFF_S),
+            # The driver's own policy waits up to ten minutes for a node that has long come back, and this one gives a
+            # node up for ever after 64 attempts unless told otherwise: that was an outage of five minutes.
+            reconnection_policy=ExponentialReconnectionPolicy(_FIRST_BACKOFF_S, _LONGEST_BACKOFF_S, max_attempts=None),
             connect_timeout=settings.request_timeout_s,
         )
 

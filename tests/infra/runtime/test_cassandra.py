@@ -1,6 +1,7 @@
 """A real Cassandra through asyncio: statements, timestamps, bounds, and a store that is away."""
 
 import asyncio
+import itertools
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,14 @@ async def test_a_store_that_is_away_is_told_at_once() -> None:
             await store.connected(within_s=0.5)
         await store.stop()
         await store.stop()
+
+
+def test_no_outage_is_too_long() -> None:
+    """A node that is away is asked again for ever, every five seconds: the driver gives none up."""
+    schedule = Store(CassandraSettings())._described().reconnection_policy.new_schedule()
+    waits = list(itertools.islice(schedule, 20_000))
+    assert len(waits) == 20_000
+    assert max(waits) <= 5
 
 
 async def test_a_store_that_comes_back(tmp_path: Path) -> None:
