@@ -14,10 +14,14 @@ from schemas.turns import LogAddress
 from stream_processors.enrichment import reading
 from stream_processors.enrichment.changelog import Changelog
 from stream_processors.enrichment.composing import Request, Scene
+from stream_processors.enrichment.contexts import Contexts
+from stream_processors.enrichment.dispatcher import Dispatcher
 from stream_processors.enrichment.hands import Decided, Hands
 from stream_processors.enrichment.inputs import Input
 from stream_processors.enrichment.processing import Gate, Taken
 from stream_processors.enrichment.state import OpenTurn, State
+from stream_processors.enrichment.states import States
+from stream_processors.enrichment.terms import Terms
 from tests.simulation.facts import LIMITS, NO_GAUGES, WORDS, FleetReports, Shelf, clock_of
 from tests.simulation.stepping import Ack, Pause, Run, at_once
 from tests.simulation.tables import Disk, SteppedChangelog
@@ -68,6 +72,12 @@ class SteppedHands(Hands):
         return fold, highest
 
 
+class SteppedDispatcher(Dispatcher):
+    """The product's dispatcher; it knows its process, so that a mutant can look around."""
+
+    process: "GateProcess"
+
+
 class SteppedGate(Gate):
     """The product's gate, given records in place of bytes."""
 
@@ -81,7 +91,8 @@ class SteppedGate(Gate):
         if isinstance(record, TurnAllowed | TurnRefused):
             self._requests.keep(0, taken.offset, record, 0)
         if isinstance(record, TurnCompleted):
-            self._learn(record)
+            self._dispatcher.learn(record)
+            self._said.discard(cast("TurnId", record.turn))
         decided = at_once(self._move(0, addressed.conversation, addressed.given, record))
         return [] if decided is None else [decided]
 
@@ -99,7 +110,7 @@ class SteppedGate(Gate):
 
     def state(self) -> State | None:
         """Of the conversation, as this process knows it."""
-        return self._read_state(0, CONVERSATION)
+        return self._states.read(0, CONVERSATION)
 
     def move(self, given: Input) -> Decided | None:
         """A step of the reducer for an input that no record brings."""
@@ -127,22 +138,31 @@ class GateProcess:
             SteppedChangelog(world.broker, self.name, topic, disk)
             for topic, disk in zip(TABLES, self.disks, strict=True)
         )
-        gate = self.gate = SteppedGate(
-            states=cast("Changelog", self.states),
-            contexts=cast("Changelog", self.contexts),
-            requests=cast("Any", Shelf(world.broker.log(topics.MODERATED))),
+        requests = cast("Any", Shelf(world.broker.log(topics.MODERATED)))
+        fleet = cast("Any", FleetReports(world))
+        contexts = Contexts(cast("Changelog", self.contexts), requests=requests, measures=WORDS, fleet=fleet)
+        dispatcher = SteppedDispatcher(
+            contexts=contexts,
+            requests=requests,
             measures=WORDS,
-            fleet=cast("Any", FleetReports(world)),
-            appender=cast("Any", None),
+            fleet=fleet,
+            gauges=NO_GAUGES,
             clock=self.clock,
             limits=LIMITS,
-            bands={},
-            instructions={},
-            answer_tokens=64,
-            gauges=NO_GAUGES,
+            terms=Terms(answer_tokens=64),
+        )
+        dispatcher.process = self
+        self.gate = SteppedGate(
+            states=States(cast("Changelog", self.states), gauges=NO_GAUGES, clock=self.clock, limits=LIMITS),
+            contexts=contexts,
+            requests=requests,
+            dispatcher=dispatcher,
+            hands=SteppedHands(self, dispatcher),
+            appender=cast("Any", None),
+            clock=self.clock,
+            priorities={},
             on_broken=_raise,
         )
-        gate.hands = SteppedHands(self, gate)
         self.generation = 0
         self.is_revoked = True
         self.positions: dict[str, int] = {}

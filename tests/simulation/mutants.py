@@ -23,7 +23,7 @@ from stream_processors.enrichment.draft import Draft
 from stream_processors.enrichment.effects import Dispatch, Effect
 from stream_processors.enrichment.fencing import Stamp
 from stream_processors.enrichment.state import OpenTurn, Status
-from tests.simulation.gate import LOG, SteppedGate, SteppedHands
+from tests.simulation.gate import LOG, SteppedDispatcher, SteppedGate, SteppedHands
 from tests.simulation.scope import Scope
 from tests.simulation.tables import SteppedChangelog
 from tests.simulation.worker import Course
@@ -131,13 +131,10 @@ def _remembers(self: ClaimProcedure, offset: int, record: Record) -> bool:
     return True
 
 
-async def _placed_late(self: SteppedGate, *given: Any) -> TurnDispatched:
+async def _placed_late(self: SteppedDispatcher, *given: Any) -> TurnDispatched:
     """T5: a reader of the turn begins where its last `turn.accepted` landed."""
     record: TurnDispatched = await _DISPATCHED(self, *given)
-    hands = self.hands
-    if not isinstance(hands, SteppedHands):
-        return record
-    log = hands._process.world.broker.log(LOG.topic)
+    log = self.process.world.broker.log(LOG.topic)
     places = [at for at, each in enumerate(log) if isinstance(each, TurnAccepted) and each.turn == record.turn]
     return replace(record, place=places[-1])
 
@@ -231,7 +228,7 @@ def _forgotten(self: SteppedGate, taken: Any, record: Record) -> list[Any]:
     return decided
 
 
-_DISPATCHED: Final = SteppedGate.dispatched
+_DISPATCHED: Final = SteppedDispatcher.dispatched
 _WRITE: Final = SteppedChangelog.write
 _DECIDED: Final = SteppedGate.decided
 
@@ -251,7 +248,7 @@ MUTANTS: Final = {
     "T5": Mutant(
         "a reader's place is never one of the gate's own appends",
         ("one text", "one end", "one record", "shown"),
-        _on(SteppedGate, "dispatched", _placed_late),
+        _on(SteppedDispatcher, "dispatched", _placed_late),
     ),
     "T6": Mutant("whose end isn't taken decides again", ("reached",), _on(Course, "_end_not_taken", _says_nothing)),
     "T7 next": Mutant(

@@ -376,7 +376,7 @@ class Course:
         self._finish()
 
     async def _return(self) -> None:
-        record = projecting.returned(self._dispatched, self._arrival.source, self._at())
+        record = projecting.returned(self._dispatched, self._arrival.source, self._at(), worker=self._worker.name)
         await self._worker.outlet.publish((topics.TURNS, record))
 
     async def _attempt(self) -> Phase:
