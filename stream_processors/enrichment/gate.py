@@ -14,7 +14,7 @@ from schemas.errors import InvariantBroken
 from schemas.ids import ConversationId, TurnId
 from stream_processors.enrichment import deadlines, lifecycle, ordering, returns, stopping
 from stream_processors.enrichment.draft import Draft, fresh
-from stream_processors.enrichment.effects import AppendAccepted, Dispatch, Effect, EndTurn
+from stream_processors.enrichment.effects import AppendAccepted, AppendReset, Dispatch, Effect, EndTurn
 from stream_processors.enrichment.endings import close
 from stream_processors.enrichment.facts import Facts
 from stream_processors.enrichment.inputs import (
@@ -235,16 +235,21 @@ def _in_order(draft: Draft) -> Iterator[Effect]:
     """The effects, with `turn.accepted` before anything that may follow it in the log, and in the order of acceptance.
 
     A crash may have lost the effects of an earlier input whose state is safe, and its repeat may come behind this one,
-    from another topic: so whoever this life of the gate has not accepted in the log yet is accepted first.
+    from another topic: so whoever this life of the gate has not accepted in the log yet is accepted first, also before
+    a reset: readers drop what is accepted below an order that they have seen.
     """
     said = set[TurnId]()
     for effect in draft.effects:
+        order = effect.order if isinstance(effect, AppendReset) else None
         if isinstance(effect, Dispatch | EndTurn | AppendAccepted):
+            order = effect.turn.order
+        if order is not None:
             for other in draft.turns.values():
-                is_before = other.order < effect.turn.order and other.status is not Status.PARKED
+                is_before = other.order < order and other.status is not Status.PARKED
                 if is_before and other.turn not in said and not draft.facts.was_said(other.turn):
                     said.add(other.turn)
                     yield AppendAccepted(other)
+        if isinstance(effect, Dispatch | EndTurn | AppendAccepted):
             turn = effect.turn.turn
             is_said = turn in said or isinstance(effect, AppendAccepted) or draft.facts.was_said(turn)
             said.add(turn)

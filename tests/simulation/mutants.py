@@ -23,10 +23,10 @@ from stream_processors.enrichment.draft import Draft
 from stream_processors.enrichment.effects import Dispatch, Effect
 from stream_processors.enrichment.fencing import Stamp
 from stream_processors.enrichment.state import OpenTurn, Status
+from tests.simulation.course import Course
 from tests.simulation.gate import LOG, SteppedDispatcher, SteppedGate, SteppedHands
 from tests.simulation.scope import Scope
 from tests.simulation.tables import SteppedChangelog
-from tests.simulation.worker import Course
 
 Patches = Callable[[ExitStack], None]
 
