@@ -110,6 +110,7 @@ class Completed:
     log_end: int
     offset: int
     ended_ms: int = 0
+    parent: TurnId | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

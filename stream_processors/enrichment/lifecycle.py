@@ -27,7 +27,7 @@ def completed(draft: Draft, given: Completed) -> None:
     draft.epoch = max(draft.epoch, given.epoch)
     if given.n >= draft.next_n:  # an end of a turn that was never met: accepted by another life of the gate
         draft.next_n = given.n + 1
-        draft.last = given.turn if given.epoch == draft.epoch else draft.last
+        draft.last = given.turn if _may_be_followed(draft, given) else draft.last
     draft.echo = max(draft.echo, given.offset)
     if draft.log_end is None or given.log_end > draft.log_end:
         draft.log_end, draft.log_end_ms = given.log_end, given.ended_ms
@@ -38,6 +38,21 @@ def completed(draft: Draft, given: Completed) -> None:
     if draft.stored:
         draft.say(KeepContext(given.turn))
     tell_waiting(draft)
+
+
+def _may_be_followed(draft: Draft, given: Completed) -> bool:
+    """Whether a turn that was never met is what the next one follows.
+
+    A zombie gate may have ended it before its own parent, which is yet to arrive here and must not follow it in turn.
+    """
+    parent = given.parent
+    is_parent_over = (
+        draft.phase is not Phase.KNOWN
+        or parent is None
+        or any(each.turn == parent for each in draft.ended)
+        or draft.facts.has_ended(parent)
+    )
+    return given.epoch == draft.epoch and is_parent_over
 
 
 def completed_again(draft: Draft, given: Completed) -> None:

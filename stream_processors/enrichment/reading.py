@@ -166,6 +166,7 @@ def _completed(offset: int, record: TurnCompleted) -> Completed:
         log_end=record.log_end,
         offset=offset,
         ended_ms=instants.to_ms(record.ended_at),
+        parent=record.parent,
     )
 
 

@@ -377,7 +377,8 @@ def test_resets_raise_the_epoch_at_once() -> None:
     outcome = run(allowed(), reset, allowed(T2, 2))
     assert outcome.state is not None
     assert [(turn.epoch, turn.parent) for turn in outcome.state.turns] == [(0, None), (1, None)]
-    assert run(reset, state=outcome.state).effects == (AppendReset(1, 1),)
+    same_life = facts(was_said=lambda _turn: True)
+    assert run(reset, state=outcome.state, at=same_life).effects == (AppendReset(1, 1),)
 
 
 def test_deletes_end_all_and_announce_when_nothing_is_open() -> None:
@@ -508,3 +509,22 @@ def test_an_interrupting_request_again_ends_whom_it_interrupted_again() -> None:
     assert again.state == before.state
     assert {effect.turn.turn for effect in again.effects if isinstance(effect, EndTurn)} == {T2}
     assert RequestStop(T1) in again.effects
+
+
+def test_a_reset_said_again_does_not_hide_an_older_turn() -> None:
+    """After a crash the past may be loaded again first: the turn before the reset is accepted in the log before it."""
+    parked = run(allowed(is_new=False), ResetAsked(owner=OWNER, order=1), Loaded())
+    again = run(Loaded(), state=parked.state)
+    said = [type(effect) for effect in again.effects if isinstance(effect, AppendAccepted | AppendReset)]
+    assert said == [AppendAccepted, AppendReset]
+
+
+def test_nobody_follows_a_turn_that_ended_before_its_parent() -> None:
+    """A turn that another life accepted and ended out of order is no parent of the one that comes before it."""
+    ended_early = completed(T3, n=3, parent=T2, reason=Reason.REFUSED)
+    outcome = run(allowed(), completed(T1), ended_early, allowed(T2, 1))
+    assert outcome.state is not None
+    assert [(turn.turn, turn.parent) for turn in outcome.state.turns] == [(T2, T1)]
+    in_order = run(allowed(), completed(T1), completed(T2, n=2, parent=T1), completed(T3, n=3, parent=T2))
+    assert in_order.state is not None
+    assert in_order.state.last == T3
