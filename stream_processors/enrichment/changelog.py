@@ -252,8 +252,14 @@ class Changelog:
     def inspect(self, partition: int, entries: Iterable[Entry], generation: int) -> list["asyncio.Future[None]"]:
         """Look at what lies in the changelog since the last look: a zombie's record of a key is answered by ours.
 
-        Compaction keeps the last record of a key; within `min.compaction.lag.ms` ours must be the last again.
+        Compaction keeps the last record of a key; within `min.compaction.lag.ms` ours must be the last again. Where a
+        higher writer's record lies we are the zombie: nothing is answered, and the local store's place stays before it,
+        or who recovers from that store would miss what the successor wrote.
         """
+        entries = list(entries)
+        if any(entry.value is not None and read_stamp(entry.value).generation > generation for entry in entries):
+            self._foreign.setdefault(partition, entries[0].offset)
+            return []
         written = []
         for key in {entry.key for entry in entries if entry.key is not None and self._is_foreign(partition, entry)}:
             written.append(self._write_again(partition, key, generation))

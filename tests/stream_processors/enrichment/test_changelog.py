@@ -148,6 +148,21 @@ async def test_foreign_records_are_noticed_while_we_own_the_partition() -> None:
     assert len(log.records) == 4
 
 
+async def test_a_zombie_that_looks_skips_nothing_of_its_successor() -> None:
+    """A higher writer's record is not answered, and who recovers from the zombie's local store reads it."""
+    log, store = FakeLog(), MemoryStore()
+    changelog = _changelog(log, store)
+    await changelog.write(0, b"k", b"one", generation=5)
+    log.records.append((b"k", stamped(Stamp(6, 1, 0), b"two")))
+    first = changelog.foreign_since(0, 2)
+    assert first == 1
+    assert changelog.inspect(0, [Entry(1, 0, *log.records[1])], 5) == []
+    changelog.accounted(0, 2)
+    changelog.closed(0)
+    assert store.offset < 1, "recovery begins before the successor's record"
+    assert len(log.records) == 2
+
+
 async def test_what_no_retry_mends_is_told() -> None:
     """A bug while writing is handed on: the process must end."""
     told: list[BaseException] = []
