@@ -197,13 +197,16 @@ class Worker:
 
     async def be_alone(self, entry: Entry) -> None:
         """Return when nothing but this turn is in the engine; nothing else starts meanwhile, nor until it has left."""
+        running = self._running.get(entry.source)
+        if running is None or self._isolation.alone == entry.source:
+            return  # it never left: its end was lost, and it goes in again
         admitted = self._lone[entry.source] = asyncio.get_running_loop().create_future()
         self._isolation.want(entry.source)
         self._admit()
         try:
             await admitted
         except asyncio.CancelledError:
-            self._leave_engine(entry)
+            self._leave_engine(running)
             raise
         finally:
             self._lone.pop(entry.source, None)
@@ -283,7 +286,7 @@ class Worker:
 
     async def _carry(self, running: _Running, held: _Held, *, takes_slot: bool) -> None:
         entry = held.entry
-        slot = _Slot(lambda: self._free_slot(entry)) if takes_slot else _Slot(lambda: None)
+        slot = _Slot(lambda: self._free_slot(running)) if takes_slot else _Slot(lambda: None)
         timer: asyncio.TimerHandle | None = None
         try:
             dispatched = held.dispatched or await self._payload(entry.source)
@@ -305,20 +308,22 @@ class Worker:
             if timer is not None:
                 timer.cancel()
             slot.free()
-            self._leave_engine(entry)
+            self._leave_engine(running)
             if self._running.get(entry.source) is running:
                 del self._running[entry.source]
             self._wake.set()
 
-    def _free_slot(self, entry: Entry) -> None:
+    def _free_slot(self, running: _Running) -> None:
         self._busy -= 1
-        self._queue.done(entry)
-        self._leave_engine(entry)
+        self._queue.done(running.entry)
+        self._leave_engine(running)
         self._wake.set()
 
-    def _leave_engine(self, entry: Entry) -> None:
-        self._isolation.leave(entry.source)
-        self._admit()
+    def _leave_engine(self, running: _Running) -> None:
+        # A course that was dropped may end late, when its source runs here again: that place isn't its own.
+        if self._running.get(running.entry.source) is running:
+            self._isolation.leave(running.entry.source)
+            self._admit()
 
     def _admit(self) -> None:
         source = self._isolation.admit()

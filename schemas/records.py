@@ -246,13 +246,16 @@ class TurnStarted(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnReleased(Record):
-    """The worker of this `attempt` has let go of the turn in good order: it lives, and the turn goes on elsewhere.
+    """A worker has let go of the turn in good order: it lives, and the turn goes on elsewhere.
+
+    Of all its claims up to this `attempt`, be they taken or not: two workers may claim under one number.
 
     No reader sees it: it only tells a hand-over from a death. A claim that another worker's displaced without it was
     left by a process that died.
     """
 
     type: Literal["turn.released"] = "turn.released"
+    worker: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,7 +276,8 @@ class TurnEnded(Record):
 
     Args:
         seq: how many deltas there were.
-        withheld_tokens: made and held back by the screen. discarded_tokens: made, then cut off by a stop.
+        withheld_tokens: made and held back by the screen. discarded_tokens: made, then cut off by a stop, or by an
+            engine that failed.
         log_start: see ContextTurn.
     """
 

@@ -27,7 +27,7 @@ class Deaths:
     """The unclean deaths that one turn has met, as far as its log was read."""
 
     _last: TurnStarted | None = None
-    _released: set[int | None] = field(default_factory=set)
+    _released: dict[str, int] = field(default_factory=dict)  # by worker: its claims up to that attempt
     _left: dict[int | None, TurnStarted] = field(
         default_factory=dict
     )  # displaced by another worker's claim, by attempt
@@ -39,7 +39,9 @@ class Deaths:
         unclean = [
             claim
             for claim in left
-            if claim is not None and claim.worker not in (None, worker) and claim.attempt not in self._released
+            if claim is not None
+            and claim.worker not in (None, worker)
+            and (claim.attempt or 0) > self._released.get(claim.worker or "", 0)
         ]
         return Toll(len(unclean), sum(claim.alone for claim in unclean))
 
@@ -50,7 +52,8 @@ class Deaths:
             is_taken: what the rule of the log says of it; a claim that isn't taken displaces nobody.
         """
         if isinstance(record, TurnReleased):
-            self._released.add(record.attempt)
+            # Of all its claims: it may have claimed anew, and that claim may not be in the log.
+            self._released[record.worker] = max(record.attempt or 0, self._released.get(record.worker, 0))
         elif isinstance(record, TurnStarted) and is_taken:
             last, self._last = self._last, record
             if last is not None and last.worker != record.worker:  # a worker that claims again lives

@@ -31,13 +31,14 @@ def started(
     )
 
 
-def released(dispatched: TurnDispatched, attempt: int, at: str) -> TurnReleased:
+def released(dispatched: TurnDispatched, attempt: int, at: str, *, worker: str) -> TurnReleased:
     """The worker has let go of the turn in good order."""
     return TurnReleased(
-        id=f"{dispatched.turn}.{attempt}.released",
+        id=f"{dispatched.turn}.{attempt}.released.{worker}",
         at=at,
         tenant=dispatched.tenant,
         conversation=dispatched.conversation,
         turn=dispatched.turn,
         attempt=attempt,
+        worker=worker,
     )

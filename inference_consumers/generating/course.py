@@ -85,7 +85,7 @@ class Course:
         self._view: LogView | None = None
         self._why: Interrupt | None = None
         self._interrupted = asyncio.Event()
-        self._own: int | None = None  # the attempt that is ours, neither ended nor released
+        self._own: int | None = None  # of our newest claim, be it in the log or not, neither ended nor released
         self._return: TurnReturned | None = None
         self.phase = Phase.CLAIMING
 
@@ -97,7 +97,7 @@ class Course:
         self._seat.interrupt(why)
 
     async def run(self) -> Phase:
-        """FINISHED or LEFT. A cancelled course has left: nothing more is sent.
+        """FINISHED or LEFT. A cancelled course has left: that it did so in good order is the last thing it sends.
 
         Raises:
             EngineDead: the process must end without committing.
@@ -187,7 +187,7 @@ class Course:
         if self._must_be_alone(view):
             raise _AttemptLost("the turn is to be alone in the engine")
         self._happens(Happening.OWNED)
-        self._own = attempt = owned.claim.attempt or 0
+        attempt = owned.claim.attempt or 0
         address = self._dispatched.log
         answer = ShownAnswer(
             self._dispatched, view.fold, attempt, self._tools, on_lost=lambda: self._seat.interrupt(Interrupt.LOST)
@@ -202,7 +202,7 @@ class Course:
                 raise _AttemptLost("a delta could not be appended")
             if isinstance(outcome, _Setback):
                 return await self._leave(answer, outcome)
-            if outcome.sentence is not None:
+            if outcome.sentence is not None and not view.fold.text:
                 answer.stream.push(outcome.sentence, ())
             answer.stream.flush()
             self._happens(Happening.ANSWER_DONE)
@@ -361,6 +361,8 @@ class Course:
     # --- records ------------------------------------------------------------------------------------------------------
 
     def _claim(self, attempt: int) -> TurnStarted:
+        # From here on: who is dropped between the append and its reading back has left a claim as well.
+        self._own = attempt
         return wording.started(
             self._dispatched,
             self._standing,
@@ -372,7 +374,8 @@ class Course:
         )
 
     def _released(self) -> Record:
-        return wording.released(self._dispatched, self._own or 0, instants.from_ms(self._tools.now_ms()))
+        at = instants.from_ms(self._tools.now_ms())
+        return wording.released(self._dispatched, self._own or 0, at, worker=self._tools.worker)
 
     def _returned(self, *, is_shown: bool, has_failed: bool) -> TurnReturned:
         return projecting.returned(

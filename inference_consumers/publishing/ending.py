@@ -38,11 +38,12 @@ class Ending:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
-    """What this attempt cost.
+    """What the turn cost beside what is in its log.
 
     Args:
         prompt_tokens: 0 = the engine never read the prompt.
-        withheld_tokens: made and held back by the screen for good. discarded_tokens: made, then cut off by a stop.
+        withheld_tokens: made and held back by the screen for good. discarded_tokens: made, then cut off by a stop, or
+            lost with an engine that failed, here or at a worker before.
     """
 
     prompt_tokens: int = 0
@@ -123,9 +124,13 @@ def failed(code: ErrorCode, message: str) -> Ending:
 
 
 def with_fallback(ending: Ending, dispatched: TurnDispatched, fold: TurnFold) -> Ending:
-    """The ending, or the sentence in its place: the engines failed, nothing was shown, and the pool has a sentence."""
+    """The ending, or the sentence in its place: the engines failed, nothing was shown, and the pool has a sentence.
+
+    What an attempt whose end was lost has said of it already counts as not shown.
+    """
     has_failed = ending.error is not None and ending.error.code is ErrorCode.ENGINE_FAILED
-    if not has_failed or dispatched.fallback_sentence is None or fold.cursor.seq:
+    is_said = fold.delivered_tokens == 0 and fold.text == dispatched.fallback_sentence
+    if not has_failed or dispatched.fallback_sentence is None or (fold.cursor.seq and not is_said):
         return ending
     return Ending(reason=Reason.STOP, error=ending.error, sentence=dispatched.fallback_sentence)
 

@@ -14,8 +14,8 @@ from inference_consumers.intake.port import Arrival
 from inference_consumers.worker import Worker
 from schemas import topics
 from schemas.errors import ContractError, EngineDead, KafkaUnavailable
-from schemas.records import DeadLettered, TurnDispatched, TurnEnded, TurnReleased, TurnReturned, TurnStarted
-from schemas.turns import Reason, Source
+from schemas.records import DeadLettered, Record, TurnDispatched, TurnEnded, TurnReleased, TurnReturned, TurnStarted
+from schemas.turns import LogAddress, Reason, Source
 from tests.inference_consumers.generating.courses import Stage
 from tests.inference_consumers.pool import dispatch_of
 from tests.inference_consumers.scripted_engine import ScriptedEngine, said
@@ -278,6 +278,28 @@ async def test_a_suspected_turn_runs_alone_and_then_the_others_go_on() -> None:
         await house.group.has_finished(3)
         assert [text for text, _ in house.ends()] == ["runs", "suspected", "waits"]
         assert _claims(house) == [(runs.turn, False), (suspected.turn, True), (waits.turn, False)]
+        assert house.worker._isolation.is_open
+
+
+async def test_a_suspected_turn_whose_ends_are_lost_waits_for_nobody() -> None:
+    """Alone already, it goes in again as often as its end is lost, and what waits goes on behind it."""
+    async with _house(ScriptedEngine(said("a"), said("a"), said("a"), said("b"))) as house:
+        log, lost = house.stage.log, 2
+        append, suspected = log.send, _suspected(house, "suspected")
+
+        async def send(address: LogAddress, record: Record, *, trace: str | None = None) -> "asyncio.Future[int]":
+            nonlocal lost
+            if isinstance(record, TurnEnded) and record.turn == suspected.turn and lost:
+                lost -= 1
+                log.fail_next(lands=False)
+            return await append(address, record, trace=trace)
+
+        log.send = send  # type: ignore[method-assign,assignment]
+        house.arrive(suspected)
+        house.arrive(_turn("waits"))
+        await house.group.has_finished(2)
+        assert lost == 0
+        assert sorted(house.ends()) == [("suspected", Reason.STOP), ("waits", Reason.STOP)]
         assert house.worker._isolation.is_open
 
 

@@ -45,7 +45,7 @@ def with_every_turn_accepted_first(log: list[LogRecord]) -> list[LogRecord]:
 @given(wild_logs().map(with_every_turn_accepted_first), st.integers(0, 9), st.integers(0, 3))
 def test_a_release_changes_no_fold(log: list[LogRecord], place: int, attempt: int) -> None:
     """Wherever a worker says that it lives, every reader takes what it would have taken, and nothing more."""
-    release = TurnReleased(id="r", at=AT, turn=A, attempt=attempt)
+    release = TurnReleased(id="r", at=AT, turn=A, attempt=attempt, worker="w")
     told = [*log[:place], release, *log[place:]]
     fold = ConversationFold()
     assert [record for record in told if fold.take(record)] == literal(log)

@@ -18,8 +18,8 @@ def claimed(attempt: int, worker: str | None, *, alone: bool = False) -> Record:
     return replace(started(TURN, attempt), worker=worker, alone=alone)
 
 
-def released(attempt: int) -> Record:
-    return TurnReleased(id=f"released.{attempt}", at=AT, turn=TURN, attempt=attempt)
+def released(attempt: int, worker: str) -> Record:
+    return TurnReleased(id=f"released.{attempt}", at=AT, turn=TURN, attempt=attempt, worker=worker)
 
 
 def of(*records: Record, to: str | None = "") -> tuple[int, int]:
@@ -43,15 +43,21 @@ def test_the_next_claim_is_counted_before_it_is_made() -> None:
     dead = claimed(1, "a"), claimed(2, "b", alone=True)
     assert of(*dead, to="c") == of(*dead, claimed(3, "c")) == (2, 1)
     assert of(*dead, to="b") == (1, 0)
-    assert of(*dead, released(2), to="c") == (1, 0)
+    assert of(*dead, released(2, "b"), to="c") == (1, 0)
     assert of(to="c") == (0, 0)
 
 
 def test_a_released_turn_met_no_death() -> None:
     """A hand-over never counts, also where its release lands behind the successor's claim."""
-    assert of(claimed(1, "a"), released(1), claimed(2, "b")) == (0, 0)
-    assert of(claimed(1, "a", alone=True), claimed(2, "b"), released(1)) == (0, 0)
-    assert of(claimed(1, "a"), claimed(2, "b"), released(2), claimed(3, "c")) == (1, 0)
+    assert of(claimed(1, "a"), released(1, "a"), claimed(2, "b")) == (0, 0)
+    assert of(claimed(1, "a", alone=True), claimed(2, "b"), released(1, "a")) == (0, 0)
+    assert of(claimed(1, "a"), claimed(2, "b"), released(2, "b"), claimed(3, "c")) == (1, 0)
+
+
+def test_a_release_is_of_its_own_worker() -> None:
+    """It takes back all claims of who let go, a later one that is not in the log too, and no death of somebody else."""
+    assert of(claimed(1, "a"), released(2, "a"), claimed(2, "b"), claimed(3, "c")) == (1, 0)
+    assert of(claimed(1, "a"), claimed(2, "a"), released(3, "a"), claimed(3, "b")) == (0, 0)
 
 
 def test_a_worker_that_claims_again_lives() -> None:
@@ -90,8 +96,8 @@ def test_deaths_are_those_that_really_happened(life: list[tuple[str, bool, bool,
         if dies:
             died.append(alone)
         elif is_late:
-            late = [released(attempt)]
+            late = [released(attempt, f"{name}{attempt}")]
         else:
-            records.append(released(attempt))
+            records.append(released(attempt, f"{name}{attempt}"))
     records += [claimed(len(life) + 1, "last"), *late]
     assert of(*records) == (len(died), sum(died))

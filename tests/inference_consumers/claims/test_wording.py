@@ -17,8 +17,9 @@ def test_a_claim_says_whose_it_is() -> None:
     assert (claim.source, claim.generation, claim.worker, claim.alone) == (standing.source, 4, "w1", True)
 
 
-def test_a_release_names_its_attempt() -> None:
-    """A repeat is the same record."""
-    record = released(DISPATCHED, 2, AT)
-    assert (record.type, record.turn, record.attempt) == ("turn.released", TURN, 2)
-    assert released(DISPATCHED, 2, AT) == record
+def test_a_release_names_its_attempt_and_worker() -> None:
+    """A repeat is the same record; two workers that claimed under one number write two."""
+    record = released(DISPATCHED, 2, AT, worker="w1")
+    assert (record.type, record.turn, record.attempt, record.worker) == ("turn.released", TURN, 2, "w1")
+    assert released(DISPATCHED, 2, AT, worker="w1") == record
+    assert released(DISPATCHED, 2, AT, worker="w2").id != record.id

@@ -477,6 +477,15 @@ async def test_a_sentence_stands_in_for_an_answer() -> None:
     assert getattr(usage, "delivered_tokens", None) == 0
 
 
+async def test_a_sentence_whose_end_was_lost_is_not_said_again() -> None:
+    """The next attempt finds it in the log, says nothing more, and ends as the first would have."""
+    error = Failure(ErrorCode.ENGINE_FAILED, "5 engines failed", retriable=True)
+    stage = Stage(None)
+    stage.log.records = [_claim(1), delta(TURN, 1, 0, "Try later.", tokens=0)]
+    await stage.course(dispatch(reason=Reason.FAILED, error=error, fallback_sentence="Try later.", dispatch=2)).run()
+    assert (_reason(stage), stage.fold().text) == (Reason.STOP, "Try later.")
+
+
 async def test_a_sentence_is_never_joined_to_an_answer() -> None:
     """Behind shown text the turn ends as failed, whatever the sentence is; likewise where no engine has failed."""
     error = Failure(ErrorCode.ENGINE_FAILED, "5 engines failed", retriable=True)
@@ -488,6 +497,21 @@ async def test_a_sentence_is_never_joined_to_an_answer() -> None:
     expired = Stage(None)
     await expired.course(dispatch(reason=Reason.EXPIRED, fallback_sentence="Try later.")).run()
     assert (_reason(expired), expired.fold().text) == (Reason.EXPIRED, "")
+
+
+async def test_a_course_that_is_dropped_before_it_owns_says_so_too() -> None:
+    """A partition lost between the claim's append and its reading back leaves no death."""
+    stage = Stage(ScriptedEngine(said("a", finish=None)))
+    running = asyncio.create_task(stage.course(dispatch()).run())
+
+    async def has_claimed() -> bool:
+        return bool(stage.log.records)
+
+    await until(has_claimed, every_s=0)
+    running.cancel()
+    await asyncio.wait({running})
+    claim, release = stage.log.records
+    assert (claim.type, release.type, release.attempt) == ("turn.started", "turn.released", claim.attempt)
 
 
 async def test_a_course_that_is_dropped_says_that_its_worker_lives() -> None:
