@@ -28,7 +28,7 @@ class Draft:
         self.last = before.last
         self.order = before.order
         self.log_end = before.log_end
-        self.log_end_ms = before.log_end_ms
+        self.ends = before.ends
         self.place = before.place
         self.turns: dict[TurnId, OpenTurn] = {turn.turn: turn for turn in before.turns}
         self.ended: tuple[Ended, ...] = before.ended
@@ -101,7 +101,7 @@ class Draft:
             last=self.last,
             order=self.order,
             log_end=self.log_end,
-            log_end_ms=self.log_end_ms,
+            ends=self.ends,
             place=self.place,
             turns=turns,
             ended=self.ended,

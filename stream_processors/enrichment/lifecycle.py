@@ -13,7 +13,7 @@ from stream_processors.enrichment.effects import (
 )
 from stream_processors.enrichment.endings import end, fail
 from stream_processors.enrichment.inputs import Announced, Completed, DeleteAsked, Loaded, ResetAsked
-from stream_processors.enrichment.ordering import ask_for_past, enter, tell_waiting
+from stream_processors.enrichment.ordering import ask_for_past, enter, remember_end, tell_waiting
 from stream_processors.enrichment.state import Ended, OpenTurn, Phase, Reset, Status
 from stream_processors.enrichment.stopping import stop
 
@@ -29,8 +29,7 @@ def completed(draft: Draft, given: Completed) -> None:
         draft.next_n = given.n + 1
         draft.last = given.turn if _may_be_followed(draft, given) else draft.last
     draft.echo = max(draft.echo, given.offset)
-    if draft.log_end is None or given.log_end > draft.log_end:
-        draft.log_end, draft.log_end_ms = given.log_end, given.ended_ms
+    remember_end(draft, given.log_end, given.ended_ms)
     draft.touch()
     if draft.phase is Phase.DELETED:
         _announce_if_empty(draft)
@@ -82,9 +81,9 @@ def loaded(draft: Draft, given: Loaded) -> None:
     draft.epoch = max(draft.epoch, given.epoch)
     if given.next_n >= draft.next_n:
         draft.next_n, draft.last = given.next_n, given.last
-    if given.log_end is not None and (draft.log_end is None or given.log_end > draft.log_end):
+    if given.log_end is not None:
         # What this gate had forgotten ended long before anything that is parked here was asked for.
-        draft.log_end, draft.log_end_ms = given.log_end, 0
+        remember_end(draft, given.log_end, 0)
     if given.is_deleted:
         draft.deleted_ms = draft.deleted_ms or draft.facts.now_ms
     else:

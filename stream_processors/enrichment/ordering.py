@@ -23,6 +23,7 @@ from stream_processors.enrichment.stopping import stop
 _CLOCKS_MS = 60_000
 # And those of gateway and worker before a turn's records pass for younger than an end that they precede.
 _MARGIN_MS = 5_000
+_ENDS = 8
 
 
 def arrive(draft: Draft, given: Allowed) -> None:
@@ -120,11 +121,26 @@ def enter(draft: Draft, turn: OpenTurn) -> None:
 def _place(draft: Draft, turn: OpenTurn) -> int | None:
     """Where a reader of the turn begins: before all that any life of the gate may have written of it.
 
-    The last end that is known, if it was written before the turn was asked for. Else another life may have accepted the
-    turn, and ended it, before that end: then where the turn before it begins, since readers take them in their order.
+    The last end that was written before the turn was asked for: another life may have accepted the turn, and ended it,
+    before a younger one. Without such an end where the turn before it begins, since readers take them in their order.
     """
-    is_older = not draft.log_end_ms or draft.log_end_ms + _MARGIN_MS <= turn.accepted_ms
-    return draft.log_end if is_older else draft.place
+    older = [offset for offset, at_ms in draft.ends if not at_ms or at_ms + _MARGIN_MS <= turn.accepted_ms]
+    return older[-1] if older else draft.place
+
+
+def remember_end(draft: Draft, log_end: int, ended_ms: int) -> None:
+    """A turn has ended there: of the ends before, those are kept where a turn that comes may still begin.
+
+    That is the newest which is older than the margin, and the younger ones: in a quick conversation there is always one
+    to begin at, and nobody reads it from its beginning.
+    """
+    if draft.log_end is not None and log_end <= draft.log_end:
+        return
+    draft.log_end = log_end
+    ends = (*draft.ends, (log_end, ended_ms))
+    young = tuple(end for end in ends if end[1] + _MARGIN_MS > ended_ms)
+    kept = (*ends[: len(ends) - len(young)][-1:], *young)
+    draft.ends = kept if len(kept) <= _ENDS else (kept[0], *kept[1 - _ENDS :])
 
 
 def repeated_arrival(draft: Draft, turn: OpenTurn) -> None:

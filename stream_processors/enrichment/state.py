@@ -124,7 +124,7 @@ class State:
         last: the turn accepted last in this epoch of those that did not end at once: LATEST's meaning.
         order: the highest offset of `chat.moderated` that was taken in.
         log_end: offset of the last `turn.ended` that is known to be taken.
-        log_end_ms: when that was written, 0 = long ago.
+        ends: the last ones and when each was written, 0 = long ago; oldest first, see `ordering.remember_end`.
         place: of the turn that entered last.
         turns: open ones in their order.
         load_ms: when the past was last asked for, 0 = nothing is asked.
@@ -145,7 +145,7 @@ class State:
     last: TurnId | None = None
     order: int = -1
     log_end: int | None = None
-    log_end_ms: int = 0
+    ends: tuple[tuple[int, int], ...] = ()
     place: int | None = None
     turns: tuple[OpenTurn, ...] = ()
     ended: tuple[Ended, ...] = ()

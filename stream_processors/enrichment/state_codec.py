@@ -9,6 +9,7 @@ from schemas.turns import LogAddress, OnBusy, Reason
 from stream_processors.enrichment.state import Ended, Note, OpenTurn, Phase, Reset, State, Status
 
 _FORM: Final = 1
+_FIRST_COLUMNS: Final = 20  # of a state; older values end there
 # What open turns have had only since values were first written; older values end earlier.
 _FIRST_FIELDS: Final = 23
 _LATER_FIELDS: Final = (0, 0, None, False, 0)
@@ -40,7 +41,7 @@ def pack(state: State) -> bytes:
             state.touched_ms,
             state.deleted_ms,
             state.stop_offset,
-            state.log_end_ms,
+            [list(end) for end in state.ends],
             state.place,
         ]
     )
@@ -72,9 +73,15 @@ def unpack(conversation: ConversationId, raw: bytes) -> State:
         touched_ms=row[17],
         deleted_ms=row[18],
         stop_offset=row[19],
-        log_end_ms=row[20] if len(row) > 20 else 0,  # noqa: PLR2004 - rows of before these two were kept
-        place=row[21] if len(row) > 20 else row[10],  # noqa: PLR2004
+        ends=_ends(row),
+        place=row[21] if len(row) > _FIRST_COLUMNS else row[10],
     )
+
+
+def _ends(row: list[Any]) -> tuple[tuple[int, int], ...]:
+    if len(row) > _FIRST_COLUMNS:
+        return tuple((offset, at_ms) for offset, at_ms in row[20])
+    return () if row[10] is None else ((row[10], 0),)
 
 
 def has_open_turns(raw: bytes) -> bool:

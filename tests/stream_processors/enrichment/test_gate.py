@@ -490,6 +490,21 @@ def test_an_end_younger_than_the_request_is_no_place_to_begin() -> None:
     assert unpack(CONVERSATION, pack(late.state)) == late.state
 
 
+def test_quick_conversations_are_not_read_from_their_beginning() -> None:
+    """With a turn a second, each begins at an end some seconds old: the place moves on, and few ends are kept."""
+    state = run(allowed(T1, accepted_ms=NOW)).state
+    places = []
+    for number in range(40):
+        at_ms, ended, asked = NOW + 1000 * number, turn_id(number + 1), turn_id(number + 2)
+        end = completed(ended, n=number + 1, log_end=10 * number, ended_ms=at_ms)
+        state = run(end, allowed(asked, number + 1, accepted_ms=at_ms), state=state).state
+        assert state is not None
+        assert len(state.ends) <= 8
+        places.append(state.turns[0].place)
+    assert places[:5] == [None] * 5
+    assert places[5:] == [10 * number for number in range(35)]
+
+
 def test_states_of_before_a_field_was_added_are_read() -> None:
     """A changelog's older rows have no time of their last end: it counts as long ago."""
     state = run(allowed(T1), completed(T1, ended_ms=NOW), allowed(T2, 1, accepted_ms=NOW)).state
@@ -497,7 +512,7 @@ def test_states_of_before_a_field_was_added_are_read() -> None:
     row = codec.parse(pack(state))
     older = codec.encode([*row[:11], [turn[:23] for turn in row[11]], *row[12:20]])
     read = unpack(CONVERSATION, older)
-    assert (read.log_end, read.log_end_ms, read.place) == (9, 0, 9)
+    assert (read.log_end, read.ends, read.place) == (9, ((9, 0),), 9)
     assert read.turns[0].accepted_ms == 0
 
 
