@@ -146,7 +146,9 @@ async def run(place: Place, fault: Fault) -> bool:
     print(f"  all stored and billed {kept.took_s:.1f} s behind the last request")
     lost, doubled = kept.lost(turns), kept.doubled(turns)
     places = f"{sum(map(bool, kept.rows.values()))} rows, {len(kept.bills)} bills, {len(kept.ends)} ends"
-    print(f"  {len(turns)} turns accepted: {places}; {len(lost)} lost, {len(doubled)} double", flush=True)
+    codes = dict(collections.Counter(kept.undispatched.values()))
+    print(f"  {len(turns)} turns accepted: {places}; {len(lost)} lost, {len(doubled)} double; undispatched {codes}")
+    sys.stdout.flush()
     return not (wrong or lost or doubled)
 
 

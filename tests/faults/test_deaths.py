@@ -31,7 +31,7 @@ async def test_killed_in_mid_answer(scene: Scene, role: str) -> None:
     await scene.counted_once([*asker.accepted, *(each.turn for each in answers)])
     if role == "inference":
         attempts = [attempt for each in answers for attempt, _at in each.socket.seen.claims]
-        assert max(attempts) == 2, "it had something to be taken over"
+        assert max(attempts) >= 2, "it had something to be taken over"
 
 
 async def _is_accepted(asker: Asker) -> bool:
@@ -47,7 +47,7 @@ async def test_graceful_stop_of_a_worker(scene: Scene) -> None:
     kept = await scene.counted_once([each.turn for each in answers])
     bills = [bill for found in kept.bills.values() for bill in found]
     assert {bill.regenerated_tokens for bill in bills} == {0}
-    assert max(bill.attempts for bill in bills) == 2, "it had something to hand over"
+    assert max(bill.attempts for bill in bills) >= 2, "it had something to hand over"
 
 
 async def _is_gone(pid: int) -> bool:

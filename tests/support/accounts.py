@@ -26,17 +26,25 @@ class Account:
         rows: of each turn in the store.
         bills: each turn's usage records, repeats left out.
         ends: how many different ends `chat.turns` tells of each turn.
+        undispatched: turns that ended before any worker had them, with the error's code: those have no bill.
         took_s: until all of it was there.
     """
 
     rows: Mapping[str, int]
     bills: Mapping[str, list[UsageRecorded]]
     ends: Mapping[str, int]
+    undispatched: Mapping[str, str]
     took_s: float
 
     def lost(self, turns: Collection[str]) -> list[str]:
-        """Turns without a row, a bill or an end."""
-        return [turn for turn in turns if not (self.rows.get(turn) and self.bills.get(turn) and self.ends.get(turn))]
+        """Turns without a row or an end, and those that a worker had without a bill."""
+        return [
+            turn
+            for turn in turns
+            if not self.rows.get(turn)
+            or not self.ends.get(turn)
+            or bool(self.bills.get(turn)) is (turn in self.undispatched)
+        ]
 
     def doubled(self, turns: Collection[str]) -> list[str]:
         """Turns that are there twice, in one place or another."""
@@ -74,6 +82,7 @@ async def account(
 async def _now(bootstrap: str, store: TurnStore, turns: Collection[str], took_s: float) -> Account:
     bills: dict[str, dict[str, UsageRecorded]] = collections.defaultdict(dict)
     ends: dict[str, set[bytes]] = collections.defaultdict(set)
+    undispatched: dict[str, str] = {}
     for entry in await read_whole(bootstrap, [topics.USAGE, topics.TURNS]):
         record = codec.decode(entry.value or b"null")
         if isinstance(record, UsageRecorded) and record.turn in turns:
@@ -81,6 +90,8 @@ async def _now(bootstrap: str, store: TurnStore, turns: Collection[str], took_s:
             bills[str(record.turn)][f"{record.id} {codec.encode(record)!r}"] = record
         elif isinstance(record, TurnCompleted) and record.turn in turns:
             ends[str(record.turn)].add(codec.encode(record))
+            if record.attempts == 0:
+                undispatched[str(record.turn)] = str(record.detail.error and record.detail.error.code.value)
     rows: collections.Counter[str] = collections.Counter()
     for conversation in {ids.conversation_of(ids.parse_turn(turn)) for turn in turns}:
         try:
@@ -91,5 +102,6 @@ async def _now(bootstrap: str, store: TurnStore, turns: Collection[str], took_s:
         rows={turn: rows[turn] for turn in turns},
         bills={turn: list(found.values()) for turn, found in bills.items()},
         ends={turn: len(found) for turn, found in ends.items()},
+        undispatched=undispatched,
         took_s=took_s,
     )
