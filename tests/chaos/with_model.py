@@ -37,6 +37,7 @@ _MODEL: Final = "smollm2-135m-instruct"
 # Long enough that a kill falls into it: some seconds at 10 to 15 tokens/s.
 _TOKENS: Final = 120
 _SHOWN: Final = 60
+_KILLS: Final = 4
 
 
 async def _answers(pipeline: Pipeline, name: str) -> list[Answer]:
@@ -55,16 +56,16 @@ async def _answers(pipeline: Pipeline, name: str) -> list[Answer]:
 
 
 async def _kill_workers(pipeline: Pipeline, chance: random.Random, killed: list[str]) -> None:
-    """A worker of the default pool every few seconds."""
-    while True:
+    """A worker of the default pool, a few times, once both have loaded their model: else nobody would ever answer."""
+    while len(killed) < _KILLS:
         await asyncio.sleep(chance.uniform(4, 8))
-        running = [
+        workers = [
             each
             for each in await asyncio.to_thread(pipeline.processes)
-            if each["role"] == Tier.WORKER.value and each["state"] == "ready" and each["name"] != "closing"
+            if each["role"] == Tier.WORKER.value and each["name"] != "closing"
         ]
-        if running:
-            victim = chance.choice(running)
+        if all(each["state"] == "ready" for each in workers):
+            victim = chance.choice(workers)
             os.kill(victim["pid"], signal.SIGKILL)
             killed.append(victim["name"])
 
