@@ -7,18 +7,37 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
 from cassandra.policies import WhiteListRoundRobinPolicy
 from cassandra.query import dict_factory
 
+from tests.chaos.plan import Way
 from tests.chaos.rule import FoldedLog, FoldedTurn, Json, fold
 from tests.chaos.traffic import Told, Traffic
 from tests.support.analyst import read_whole, topics_of
 from tests.support.pipeline import Pipeline
 
-_COUNTS = ("delivered", "withheld", "regenerated", "discarded")
+# How who sent a turn is told of its end, by the log's reason (contract, section 5). A Response that was stopped closes
+# its stream as incomplete, and is cancelled from then on.
+_STATUSES: Final[Mapping[str, set[str]]] = {
+    "stop": {"completed"},
+    "length": {"incomplete"},
+    "refused": {"incomplete"},
+    "withheld": {"incomplete"},
+    "cancelled": {"cancelled", "incomplete"},
+    "expired": {"failed"},
+    "failed": {"failed"},
+}
+# The same of a chat completion; what expired or failed is an error there.
+_FINISHES: Final[Mapping[str, set[str]]] = {
+    "stop": {"stop"},
+    "length": {"length"},
+    "refused": {"content_filter"},
+    "withheld": {"content_filter"},
+    "cancelled": {"stop"},
+}
 
 
 @dataclass
@@ -139,6 +158,8 @@ def audit(facts: Facts, traffic: Traffic) -> list[Verdict]:
             len(traffic.reset),
             _each(traffic.reset, lambda each: _unreset(facts, each)),
         ),
+        Verdict("turns whose client never saw an end", len(told) + len(traffic.hung), traffic.hung),
+        Verdict("turns that no client was told of", len(facts.requested), _untold(facts, traffic)),
         Verdict("gaps that a reader saw", len(told), ["a gap"] * traffic.read.gaps),
         Verdict("repeats that a reader saw", len(told), ["a repeat"] * (traffic.read.repeats + traffic.posted.repeats)),
         Verdict("screens that were contradicted", len(told), traffic.read.contradictions),
@@ -193,6 +214,13 @@ def _row(facts: Facts, turn: str, traffic: Traffic) -> str | None:
     return None if found == expected else f"{turn}: {found} rows, not {expected}"
 
 
+def _untold(facts: Facts, traffic: Traffic) -> list[str]:
+    """Turns that came of requests which their clients hold for others, or that nobody sent."""
+    if traffic.hung:
+        return []  # a client that gave up may not have learnt its turn's id
+    return sorted(set(facts.requested) - {told.turn for told in traffic.told})
+
+
 def _unlike(facts: Facts, told: Told) -> str | None:
     folded = facts.turn(told.turn)
     reason = None if folded.ended is None else folded.ended["reason"]
@@ -211,8 +239,14 @@ def _unseen(facts: Facts, told: Told) -> str | None:
     for viewer, text in (("sender", told.answer.text), ("reader", told.shown.text if told.shown else None)):
         if text is not None and text != folded.text:
             return f"{told.turn}: its {viewer} was shown {len(text)} characters, the log holds {len(folded.text)}"
-    if told.shown is not None and folded.ended is not None and told.shown.reason != folded.ended["reason"]:
-        return f"{told.turn}: its reader was told {told.shown.reason}, the log holds {folded.ended['reason']}"
+    if folded.ended is None:
+        return None
+    reason, status = folded.ended["reason"], told.answer.status
+    if told.shown is not None and told.shown.reason != reason:
+        return f"{told.turn}: its reader was told {told.shown.reason}, the log holds {reason}"
+    statuses = _FINISHES if told.plan.way is Way.UNSTORED else _STATUSES
+    if status is not None and status not in statuses.get(reason, ()):
+        return f"{told.turn}: its sender was told {status}, the log holds {reason}"
     return None
 
 

@@ -16,7 +16,6 @@ class FoldedTurn:
 
     Args:
         taken_tokens, dropped_tokens: token ids in deltas that were taken; in others before the end.
-        ends: `turn.ended` records in the log, taken or not.
     """
 
     accepted: Json | None = None
@@ -27,7 +26,6 @@ class FoldedTurn:
     dropped_tokens: int = 0
     ended: Json | None = None
     end_offset: int = -1
-    ends: int = 0
     claims: int = 0
 
 
@@ -68,10 +66,8 @@ def _take_of_turn(turn: FoldedTurn, offset: int, record: Json) -> None:
                     turn.text += record["text"]
             else:
                 turn.dropped_tokens += tokens
-        case "turn.ended":
-            turn.ends += 1
-            if turn.ended is None and number == turn.attempt and record["seq"] == turn.seq:
-                turn.ended, turn.end_offset = record, offset
+        case "turn.ended" if turn.ended is None and number == turn.attempt and record["seq"] == turn.seq:
+            turn.ended, turn.end_offset = record, offset
 
 
 def fold(records: Iterable[tuple[int, Json]]) -> FoldedLog:

@@ -26,6 +26,10 @@ _ENDS: Final = {"response.completed", "response.incomplete", "response.failed"}
 Lost = (aiohttp.ClientError, OSError, TimeoutError)
 
 
+class Unexpected(Exception):
+    """An answer that the contract doesn't foresee here: asking again would only bring it again."""
+
+
 @dataclass
 class Counts:
     """What happened to all requests together."""
@@ -90,7 +94,10 @@ class Sender:
         return str(made["id"])
 
     async def send(self, plan: TurnPlan, conversation: str | None, accepted: Accepted) -> Answer:
-        """Send the turn and read its answer to the end, however often that breaks off."""
+        """Send the turn and read its answer to the end, however often that breaks off.
+
+        Raises Unexpected, as every request does, for a status that is neither 200 nor a request to come back.
+        """
         headers = {"Idempotency-Key": plan.key}
         if plan.way is Way.UNSTORED:
             return await self._unstored(plan, headers, accepted)
@@ -184,11 +191,12 @@ class Sender:
             await self._pause(tries)
 
     async def _refused(self, got: aiohttp.ClientResponse, path: str) -> None:
-        self._counts.refused += 1
         if got.status not in _BUSY:
-            self._counts.surprises.append(f"{path}: {got.status} {(await got.text())[:300]}")
-        elif "Retry-After" not in got.headers:
-            self._counts.without_retry_after += 1
+            surprise = f"{path}: {got.status} {(await got.text())[:300]}"
+            self._counts.surprises.append(surprise)
+            raise Unexpected(surprise)
+        self._counts.refused += 1
+        self._counts.without_retry_after += "Retry-After" not in got.headers
 
     async def _pause(self, tries: int) -> None:
         await asyncio.sleep(self._chance.uniform(0.1, min(_LONGEST_BACKOFF_S, 0.1 * 2 ** min(tries, 6))))

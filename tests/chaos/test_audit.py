@@ -47,6 +47,7 @@ class Sound:
         self.answer = Answer(TURN, PLAN.answer, "completed")
         self.shown = Shown(PLAN.answer, 2, "stop")
         self.plan = PLAN
+        self.is_told = True
         self.traffic = Traffic(Pipeline(Path(), 0, 0, "", {}), {}, 0)
         self.dead_letters: list[dict[str, Any]] = []
 
@@ -63,7 +64,8 @@ class Sound:
 
     def broken(self) -> set[str]:
         """The invariants that the audit finds broken."""
-        self.traffic.told = [Told(self.plan, "acme", CONVERSATION, TURN, self.answer, self.shown)]
+        told = Told(self.plan, "acme", CONVERSATION, TURN, self.answer, self.shown)
+        self.traffic.told = [told] if self.is_told else []
         return {verdict.invariant for verdict in audit(self.facts, self.traffic) if verdict.broken}
 
 
@@ -103,6 +105,11 @@ def _sent_away(run: Sound) -> None:
     run.traffic.read.refusals.append("4501")
 
 
+def _given_up(run: Sound) -> None:
+    run.is_told = False
+    run.traffic.hung.append(f"{TURN}: its client never saw an end")
+
+
 ANSWERS = "answers unlike the undisturbed ones"
 SHOWN = "clients shown another text than is stored"
 ROWS = "rows unlike the log"
@@ -121,6 +128,7 @@ FAULTS: dict[str, tuple[Callable[[Sound], object], set[str]]] = {
     "another row": (lambda run: run.rows[0].update(output_text="w0"), {ROWS}),
     "the sender saw less": (lambda run: setattr(run.answer, "text", "w0"), {SHOWN}),
     "the reader saw more": (lambda run: setattr(run.shown, "text", PLAN.answer + " w3"), {SHOWN}),
+    "the sender was told another end": (lambda run: setattr(run.answer, "status", "incomplete"), {SHOWN}),
     "the reader saw another end": (lambda run: setattr(run.shown, "reason", "cancelled"), {SHOWN}),
     "a row that outlives its conversation": (
         lambda run: run.traffic.deleted.add(CONVERSATION),
@@ -132,6 +140,8 @@ FAULTS: dict[str, tuple[Callable[[Sound], object], set[str]]] = {
     "two bills": (_twice_billed, {"repeats of an id that differ"}),
     "a bill for nothing": (lambda run: run.log.__delitem__(slice(1, 4)), {LOST, ENDS, ANSWERS, SHOWN, ROWS, BILLS}),
     "nobody stopped it": (lambda run: run.log[-1].update(reason="cancelled"), {ANSWERS, SHOWN}),
+    "a client that gave up": (_given_up, {"turns whose client never saw an end"}),
+    "a turn that nobody knows": (lambda run: setattr(run, "is_told", False), {"turns that no client was told of"}),
     "a gap": (_gap, {"gaps that a reader saw"}),
     "a repeat": (_repeat, {"repeats that a reader saw"}),
     "a contradiction": (_contradiction, {"screens that were contradicted"}),
@@ -160,7 +170,7 @@ def test_a_stopped_turn_may_be_cut_short_but_not_changed() -> None:
     """Whoever was stopped shows a beginning of its answer."""
     run = Sound()
     run.plan = TurnPlan(key="k", way=Way.STREAM, tokens=9, stop_after_s=1.0, cut_after_s=None, waits=True)
-    run.log[-1]["reason"] = run.shown.reason = "cancelled"
+    run.log[-1]["reason"] = run.shown.reason = run.answer.status = "cancelled"
     assert run.broken() == set()
     run.log[2]["text"] = "x0 w1"
     assert ANSWERS in run.broken()

@@ -6,14 +6,19 @@ What every client was told is kept for the audit.
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Final
 
 from tests.chaos import readers, senders
 from tests.chaos.plan import ConversationPlan, TurnPlan, Way
 from tests.chaos.readers import Reader, Shown
-from tests.chaos.senders import Accepted, Answer, Sender
+from tests.chaos.senders import Accepted, Answer, Sender, Unexpected
 from tests.support.pipeline import Pipeline
+
+# Longer than any outage of a run and any answer of its plan together.
+_PATIENCE_S: Final = 300.0
 
 
 @dataclass
@@ -38,21 +43,25 @@ class Traffic:
 
     Args:
         keys: by tenant.
+        patience_s: seconds that a client waits for the end of what it asked for.
         reset, deleted: conversations for which that was asked and granted.
+        hung: what was given up, in words: nothing came within the patience, or an answer behind which nothing comes.
     """
 
     pipeline: Pipeline
     keys: Mapping[str, str]
     seed: int
+    patience_s: float = _PATIENCE_S
     told: list[Told] = field(default_factory=list)
     sent: Counter[Way] = field(default_factory=Counter)
     reset: set[str] = field(default_factory=set)
     deleted: set[str] = field(default_factory=set)
+    hung: list[str] = field(default_factory=list)
     read: readers.Counts = field(default_factory=readers.Counts)
     posted: senders.Counts = field(default_factory=senders.Counts)
 
     async def run(self, conversations: tuple[ConversationPlan, ...], *, side_by_side: int) -> None:
-        """Hold all conversations, so many at once; returns when each of their turns has ended for each client."""
+        """Hold all conversations, so many at once; returns when each turn has ended for its clients or was given up."""
         places = asyncio.Semaphore(side_by_side)
 
         async def hold(plan: ConversationPlan) -> None:
@@ -86,13 +95,15 @@ class _Talk:
 
     async def run(self) -> None:
         is_stored = self._plan.turns[0].way is not Way.UNSTORED
-        if is_stored and self._plan.is_made_first:
-            await self._read(await self._sender.make_conversation())
         try:
+            if is_stored and self._plan.is_made_first:
+                async with self._patiently(f"making conversation {self._plan.number}"):
+                    await self._read(await self._sender.make_conversation())
             for number, turn in enumerate(self._plan.turns):
                 if number == self._plan.reset_before and self._conversation is not None:
-                    await self._sender.reset(self._conversation)
-                    self._traffic.reset.add(self._conversation)
+                    async with self._patiently(f"the reset of {self._conversation}"):
+                        await self._sender.reset(self._conversation)
+                        self._traffic.reset.add(self._conversation)
                 task = asyncio.create_task(self._turn(turn))
                 self._under_way.append(task)
                 if turn.waits or (is_stored and self._conversation is None):
@@ -102,8 +113,9 @@ class _Talk:
             if self._plan.is_deleted and self._conversation is not None:
                 if self._reader is not None:
                     await self._reader.stop()  # who came back later would be told, rightly, that there is no such thing
-                await self._sender.delete(self._conversation)
-                self._traffic.deleted.add(self._conversation)
+                async with self._patiently(f"the deletion of {self._conversation}"):
+                    await self._sender.delete(self._conversation)
+                    self._traffic.deleted.add(self._conversation)
         finally:
             for task in self._under_way:
                 task.cancel()
@@ -120,8 +132,22 @@ class _Talk:
         await reader.start()
         return reader
 
+    @asynccontextmanager
+    async def _patiently(self, what: str, accepted: Accepted | None = None) -> AsyncIterator[None]:
+        """Give up what the block asks for when its end doesn't come: noted under the turn's id, once that is known."""
+        try:
+            async with asyncio.timeout(self._traffic.patience_s):
+                yield
+        except (TimeoutError, Unexpected):
+            name = what if accepted is None or not accepted.turn else accepted.turn
+            self._traffic.hung.append(f"{name}: its client never saw an end")
+
     async def _turn(self, turn: TurnPlan) -> None:
         accepted = Accepted()
+        async with self._patiently(turn.key, accepted):
+            await self._until_ended(turn, accepted)
+
+    async def _until_ended(self, turn: TurnPlan, accepted: Accepted) -> None:
         if self._reader is not None:
             self._reader.expect(turn.key, accepted.told)
         meddling = asyncio.create_task(self._meddle(turn, accepted))
@@ -149,6 +175,7 @@ class _Talk:
         told = await self._reader.ask(frame)
         if told["type"] != "accepted":
             self._traffic.posted.surprises.append(f"send: {told}")
+            raise Unexpected(f"send: {told}")
         accepted.told(told["turn"])
         return Answer(told["turn"])
 
