@@ -11,7 +11,7 @@ from typing import Final
 
 TENANTS: Final = ("acme", "globex", "initech")
 
-# By the issue's own numbers: a kill every 2 to 5 s, 30 % of turns stopped, 30 % of sockets cut.
+# Harsher than any day: a kill every 2 to 5 s, 30 % of turns stopped, 30 % of sockets cut.
 _KILL_EVERY_S: Final = (2.0, 5.0)
 _STOPPED: Final = 0.3
 _CUT: Final = 0.3
