@@ -94,11 +94,16 @@ def free_ports(count: int) -> list[int]:
 
 
 def start(data: Path, *arguments: str, environ: Mapping[str, str] = SETTINGS) -> Pipeline:
-    """`parley up --detach` with free ports, and a key."""
+    """`parley up --detach` with free ports, and a key. Whatever of it runs is ended when that fails."""
     port, stream_port = free_ports(2)
     ports = ("--port", str(port), "--stream-port", str(stream_port))
-    _parley(data, environ, "up", "--detach", *ports, *arguments)
-    key = _parley(data, environ, "key", "create", "--tenant", "acme", "--tier", "standard").strip()
+    try:
+        _parley(data, environ, "up", "--detach", *ports, *arguments)
+        key = _parley(data, environ, "key", "create", "--tenant", "acme", "--tier", "standard").strip()
+    except BaseException:
+        # Detached, it would outlive whoever started it, and nobody else knows of it yet.
+        _parley(data, environ, "down")
+        raise
     return Pipeline(data, port, stream_port, key, environ)
 
 
