@@ -22,8 +22,8 @@ class Answer:
 
     Args:
         status: of HTTP; 0 = the connection was refused or lost.
-        turn: when it was accepted.
-        key: the Idempotency-Key, None for one in two.
+        retry_after: the header as it came; None = there was none.
+        turn: the id that it was accepted under; None = it wasn't.
     """
 
     asked_at: float
@@ -31,7 +31,6 @@ class Answer:
     status: int
     retry_after: str | None = None
     turn: str | None = None
-    key: str | None = None
 
 
 @dataclass(slots=True)
@@ -49,13 +48,15 @@ class Asker:
 
     @contextlib.asynccontextmanager
     async def asking(self) -> AsyncIterator["Asker"]:
-        """Ask within the block; behind it every request has its answer."""
+        """Ask within the block; behind it every request has its answer. Raises what broke the asking itself."""
         asking = asyncio.create_task(self._go_on())
         try:
             yield self
         finally:
             asking.cancel()
             await asyncio.wait([asking])
+            with contextlib.suppress(asyncio.CancelledError):
+                asking.result()
 
     async def ask(self, key: str | None = None) -> Answer:
         """Ask once. A key makes a repeat of it the same turn."""
@@ -78,10 +79,9 @@ class Asker:
                     status=got.status,
                     retry_after=got.headers.get("Retry-After"),
                     turn=told["id"] if got.status == _OK else None,
-                    key=key,
                 )
         except (aiohttp.ClientError, OSError):
-            answer = Answer(asked_at=asked_at, answered_at=time.monotonic(), status=REFUSED_CONNECTION, key=key)
+            answer = Answer(asked_at=asked_at, answered_at=time.monotonic(), status=REFUSED_CONNECTION)
         self.answers.append(answer)
         return answer
 
