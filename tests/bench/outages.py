@@ -51,22 +51,6 @@ OK: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
-    """One named fault.
-
-    Args:
-        done: what is done, in words.
-        acted: does it within its block.
-        lasts_s: how long.
-    """
-
-    name: str
-    done: str
-    acted: Callable[[], AbstractAsyncContextManager[None]]
-    lasts_s: float
-
-
-@dataclass(frozen=True, slots=True)
 class Place:
     """What the faults happen to."""
 
@@ -75,25 +59,41 @@ class Place:
     cassandra: OwnBroker
 
 
-def faults(place: Place, given: argparse.Namespace) -> list[Fault]:
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One named fault.
+
+    Args:
+        done: what is done, in words.
+        acted: does it to the place within its block.
+        lasts_s: how long.
+    """
+
+    name: str
+    done: str
+    acted: Callable[[Place], AbstractAsyncContextManager[None]]
+    lasts_s: float
+
+
+def faults(given: argparse.Namespace) -> list[Fault]:
     """All of them, the longest last."""
     kafka_s, store_s, frozen_s = given.kafka_s, given.store_s, given.frozen_s
     processors = [
         Fault(
             f"{role}-frozen",
             f"{role} SIGSTOP {frozen_s:g} s beside a second one",
-            partial(_zombie, place, role),
+            partial(_zombie, role=role),
             frozen_s,
         )
         for role in ("moderation", "enrichment", "persistence")
     ]
     return [
-        Fault("worker-frozen", f"a worker SIGSTOP {frozen_s:g} s", lambda: _frozen_worker(place), frozen_s),
+        Fault("worker-frozen", f"a worker SIGSTOP {frozen_s:g} s", _frozen_worker, frozen_s),
         *processors,
-        Fault("kafka-killed", "Kafka SIGKILL, started again at once", place.kafka.killed, 0),
-        Fault("kafka-frozen", f"Kafka SIGSTOP {kafka_s:g} s", place.kafka.frozen, kafka_s),
-        Fault("kafka-gone", f"Kafka SIGKILL, away {kafka_s:g} s", place.kafka.killed, kafka_s),
-        Fault("store-gone", f"Cassandra SIGKILL, away {store_s:g} s", place.cassandra.killed, store_s),
+        Fault("kafka-killed", "Kafka SIGKILL, started again at once", lambda place: place.kafka.killed(), 0),
+        Fault("kafka-frozen", f"Kafka SIGSTOP {kafka_s:g} s", lambda place: place.kafka.frozen(), kafka_s),
+        Fault("kafka-gone", f"Kafka SIGKILL, away {kafka_s:g} s", lambda place: place.kafka.killed(), kafka_s),
+        Fault("store-gone", f"Cassandra SIGKILL, away {store_s:g} s", lambda place: place.cassandra.killed(), store_s),
     ]
 
 
@@ -129,7 +129,7 @@ async def run(place: Place, fault: Fault) -> bool:
     async with strangers.asking(), known.asking():
         await asyncio.sleep(1)
         began = time.monotonic()
-        async with fault.acted():
+        async with fault.acted(place):
             await asyncio.sleep(fault.lasts_s)
             ended = time.monotonic()
         back = time.monotonic()
@@ -189,10 +189,9 @@ def _silence(seen: Sequence[Seen], began: float) -> str:
     return f"{gaps[0]:.1f} to {gaps[-1]:.1f}"
 
 
-async def _all(place: Place, given: argparse.Namespace) -> int:
-    known = faults(place, given)
+async def _all(place: Place, wanted: Sequence[Fault]) -> int:
     bad = 0
-    for fault in [each for each in known if not given.names or each.name in given.names]:
+    for fault in wanted:
         bad += not await run(place, fault)
     return bad
 
@@ -205,13 +204,18 @@ def main() -> int:
     parser.add_argument("--store-s", type=float, default=600.0)
     parser.add_argument("--frozen-s", type=float, default=15.0)
     given = parser.parse_args()
+    known = faults(given)
+    strangers = set(given.names) - {each.name for each in known}
+    if strangers:
+        parser.error(f"no fault {min(strangers)}: there are {', '.join(each.name for each in known)}")
+    wanted = [each for each in known if not given.names or each.name in given.names]
     print(environment(), flush=True)
     size = ("--engine", "simulated", "--workers", "3", "--delivery", "2", "--gateways", "2")
     with (
         tempfile.TemporaryDirectory() as folder,
         breakable(Path(folder), *size, environ=SETTINGS) as (pipeline, kafka, cassandra),
     ):
-        return asyncio.run(_all(Place(pipeline, kafka, cassandra), given))
+        return asyncio.run(_all(Place(pipeline, kafka, cassandra), wanted))
 
 
 if __name__ == "__main__":
