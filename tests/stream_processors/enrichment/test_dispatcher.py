@@ -98,11 +98,12 @@ async def test_a_prompt_is_kept_until_it_is_dispatched() -> None:
     assert isinstance(plan, Fits)
     sent = replace(turn, pool=plan.pool, deployment=plan.deployment, tokens=plan.tokens, dispatch=1)
     assert len(bench.dispatcher._prompts) == 1
-    first = await bench.dispatcher.dispatched(_scene(asked), 0, sent, asked)
+    here = _scene(asked)
+    first = await bench.dispatcher.dispatched(here, 0, sent, asked)
     assert not bench.dispatcher._prompts
     assert [message.text for message in first.messages] == ["Be brief.", "a b c"]
     assert (first.prompt_tokens, first.priority, first.fallback_sentence) == (plan.tokens, 4, "Sorry.")
-    assert await bench.dispatcher.dispatched(_scene(asked), 0, sent, asked) == first
+    assert await bench.dispatcher.dispatched(here, 0, sent, asked) == first
 
 
 async def test_a_prompt_is_built_again_when_its_model_was_never_opened() -> None:

@@ -283,7 +283,9 @@ async def test_a_kill_loses_nothing(appender: Appender, log: Log, kafka_settings
         await log.at_least(topics.MODERATED, int(share * len(sent)), limit_s=60)
         process.send_signal(signal.SIGKILL)
         await process.wait()
-    last = await start_process(kafka_settings)
+    last = await start_process(kafka_settings, stderr=asyncio.subprocess.PIPE)
+    # Those that were killed may have judged all of it: it is told to end only once it listens for that.
+    await said(last, b"moderation is up")
     records = await log.until(topics.MODERATED, partial(_holds, wanted), limit_s=90)
     last.send_signal(signal.SIGTERM)
     assert await asyncio.wait_for(last.wait(), 30) == 0
