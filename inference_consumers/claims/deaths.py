@@ -28,22 +28,17 @@ class Deaths:
 
     _last: TurnStarted | None = None
     _released: dict[str, int] = field(default_factory=dict)  # by worker: its claims up to that attempt
-    _left: dict[int | None, TurnStarted] = field(
-        default_factory=dict
-    )  # displaced by another worker's claim, by attempt
+    _left: list[TurnStarted] = field(default_factory=list)  # displaced by another worker's claim
 
     def toll(self, worker: str | None) -> Toll:
         """The deaths behind a claim of this worker, be it the last one in the log or the next; it itself lives."""
-        left = [*self._left.values(), self._last]
-        # A claim without a name was written before workers gave theirs.
-        unclean = [
-            claim
-            for claim in left
-            if claim is not None
-            and claim.worker not in (None, worker)
-            and (claim.attempt or 0) > self._released.get(claim.worker or "", 0)
-        ]
+        left = self._left if self._last is None else [*self._left, self._last]
+        unclean = [claim for claim in left if claim.worker != worker and not self._is_released(claim)]
         return Toll(len(unclean), sum(claim.alone for claim in unclean))
+
+    def _is_released(self, claim: TurnStarted) -> bool:
+        # A claim without a name was written before workers gave theirs: it accuses nobody.
+        return claim.worker is None or (claim.attempt or 0) <= self._released.get(claim.worker, 0)
 
     def take(self, record: Record, *, is_taken: bool) -> None:
         """Fold the turn's next record in.
@@ -57,4 +52,4 @@ class Deaths:
         elif isinstance(record, TurnStarted) and is_taken:
             last, self._last = self._last, record
             if last is not None and last.worker != record.worker:  # a worker that claims again lives
-                self._left[last.attempt] = last
+                self._left.append(last)

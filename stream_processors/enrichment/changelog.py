@@ -95,6 +95,16 @@ class Changelog:
         self, partition: int, key: bytes, content: bytes | None, *, generation: int, due_ms: int = 0
     ) -> "asyncio.Future[None]":
         """The key has this content from now on; the future is done when that is safe. Never fails, retries for ever."""
+        pending = self._pend(partition, key, content, generation, due_ms)
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        pending.waiters.append((pending.version, future))
+        self._outbox.append((partition, key))
+        if self._sender is None:
+            self._sender = asyncio.ensure_future(self._send_all())
+        return future
+
+    def _pend(self, partition: int, key: bytes, content: bytes | None, generation: int, due_ms: int) -> _Pending:
+        """The key has this content for whoever reads; it is still to be sent."""
         version = next(self._versions)
         value = None if content is None else stamped(Stamp(generation, version, due_ms), content)
         pending = self._pending.get((partition, key))
@@ -102,12 +112,7 @@ class Changelog:
             pending = self._pending[partition, key] = _Pending(partition, version, value, generation)
         else:
             pending.version, pending.value, pending.generation = version, value, generation
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        pending.waiters.append((version, future))
-        self._outbox.append((partition, key))
-        if self._sender is None:
-            self._sender = asyncio.ensure_future(self._send_all())
-        return future
+        return pending
 
     def keys(self, partition: int, prefix: bytes) -> list[bytes]:
         """The stored keys that begin so, with those under way."""

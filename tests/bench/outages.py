@@ -25,6 +25,7 @@ from typing import Final
 from tests.bench.report import environment, percentile
 from tests.support.accounts import account
 from tests.support.asking import Answer, Asker
+from tests.support.contract import conversation_of, words
 from tests.support.own_brokers import OwnBroker, breakable
 from tests.support.pipeline import Pipeline
 from tests.support.readers import Seen, SocketReader, StreamReader
@@ -125,7 +126,7 @@ async def run(place: Place, fault: Fault) -> bool:
     strangers = Asker(place.pipeline, ASK_EVERY_S)
     first = await strangers.ask()
     assert first.turn is not None, f"not well before the fault: {first}"
-    known = Asker(place.pipeline, ASK_EVERY_S, conversation=f"conv_{first.turn[5:37]}")
+    known = Asker(place.pipeline, ASK_EVERY_S, conversation=conversation_of(first.turn))
     async with strangers.asking(), known.asking():
         await asyncio.sleep(1)
         began = time.monotonic()
@@ -137,7 +138,7 @@ async def run(place: Place, fault: Fault) -> bool:
     seen = await asyncio.gather(*reading)
     turns = [*strangers.accepted, *known.accepted, *(each.turn for each in streams)]
     kept = await account(place.kafka.node.address, place.cassandra.address, turns, limit_s=PATIENCE_S)
-    whole = " ".join(f"w{number}" for number in range(WORDS))
+    whole = words(WORDS)
     wrong = [each for each in seen if each.text != whole]
     print(f"-- {fault.name}: {fault.done}")
     for name, asker in (("new conversations", strangers), ("a known conversation", known)):

@@ -17,6 +17,7 @@ from tests.chaos.plan import Way
 from tests.chaos.rule import FoldedLog, FoldedTurn, Json, fold
 from tests.chaos.traffic import Told, Traffic
 from tests.support.analyst import read_whole, topics_of
+from tests.support.contract import conversation_of
 from tests.support.pipeline import Pipeline
 
 # How who sent a turn is told of its end, by the log's reason (contract, section 5). A Response that was stopped closes
@@ -76,11 +77,6 @@ class Facts:
             or name not in self.completed
             or len(self.rows.get(name, ())) != self.rows_expected(name, traffic)
         ]
-
-
-def conversation_of(turn: str) -> str:
-    """Whoever holds a turn's id knows its conversation (contract, "Ids")."""
-    return "conv_" + turn.removeprefix("resp_")[:32]
 
 
 async def gather(pipeline: Pipeline) -> Facts:
@@ -319,4 +315,4 @@ def twice(facts: Facts) -> Sequence[int]:
     return found
 
 
-__all__ = ["Facts", "Verdict", "audit", "conversation_of", "gather", "recounted", "totals", "twice"]
+__all__ = ["Facts", "Verdict", "audit", "gather", "recounted", "totals", "twice"]

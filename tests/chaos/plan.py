@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from tests.support.contract import words
+
 TENANTS: Final = ("acme", "globex", "initech")
 
 # Harsher than any day: a kill every 2 to 5 s, 30 % of turns stopped, 30 % of sockets cut.
@@ -83,7 +85,7 @@ class TurnPlan:
     @property
     def answer(self) -> str:
         """What an engine that nobody disturbs answers (contract, section 8)."""
-        return " ".join(f"w{number}" for number in range(self.tokens))
+        return words(self.tokens)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from tests.chaos import readers, senders
 from tests.chaos.plan import ConversationPlan, TurnPlan, Way
 from tests.chaos.readers import Reader, Shown
 from tests.chaos.senders import Accepted, Answer, Sender, Unexpected
+from tests.support.contract import conversation_of
 from tests.support.pipeline import Pipeline
 
 # Longer than any outage of a run and any answer of its plan together.
@@ -160,11 +161,11 @@ class _Talk:
         shown = None
         if turn.way is not Way.UNSTORED:
             if self._reader is None:
-                await self._read("conv_" + answer.turn.removeprefix("resp_")[:32])
+                await self._read(conversation_of(answer.turn))
             assert self._reader is not None
             shown = self._reader.of(answer.turn)
             await shown.ended.wait()
-        conversation = self._conversation or "conv_" + answer.turn.removeprefix("resp_")[:32]
+        conversation = self._conversation or conversation_of(answer.turn)
         self._traffic.told.append(Told(turn, self._plan.tenant, conversation, answer.turn, answer, shown))
 
     async def _send(self, turn: TurnPlan, accepted: Accepted) -> Answer:

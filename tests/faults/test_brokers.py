@@ -8,6 +8,7 @@ import pytest
 from tests.faults.conftest import Scene
 from tests.support.answers import running
 from tests.support.asking import Answer, Asker
+from tests.support.contract import conversation_of
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.timeout(240)
@@ -59,7 +60,7 @@ async def test_store_away(scene: Scene) -> None:
     first = Asker(scene.pipeline)
     begun = await first.ask()
     assert begun.turn is not None
-    known = Asker(scene.pipeline, conversation=f"conv_{begun.turn[5:37]}")
+    known = Asker(scene.pipeline, conversation=conversation_of(begun.turn))
     await scene.counted_once(first.accepted)
     async with scene.cassandra.killed(), running(scene.pipeline, answers=2, count=40) as answers:
         for _ in range(3):

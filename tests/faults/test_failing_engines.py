@@ -16,8 +16,9 @@ from schemas.ids import TurnId
 from schemas.records import TurnAllowed, TurnCompleted, TurnReturned, TurnStarted, UsageRecorded, WorkerReported
 from schemas.turns import Reason
 from stream_processors.enrichment.settings import FallbackSettings
-from tests.inference_consumers.pool import POOL, Pool, words
+from tests.inference_consumers.pool import POOL, Pool
 from tests.stream_processors.enrichment.world import World, allowed, gate, new_conversation
+from tests.support.contract import words
 from tests.support.waiting import until
 
 FAILS = {"PARLEY_SIMULATED_FAIL_RATE": "1"}

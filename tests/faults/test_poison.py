@@ -9,7 +9,8 @@ from inference_consumers.claims.procedure import LogView
 from schemas.errors import ErrorCode
 from schemas.records import TurnDispatched
 from schemas.turns import Reason
-from tests.inference_consumers.pool import Pool, dispatch_of, open_pool, words
+from tests.inference_consumers.pool import Pool, dispatch_of, open_pool
+from tests.support.contract import words
 
 POISON = {
     "PARLEY_SIMULATED_POISON_TEXT": "arsenic",

@@ -68,11 +68,6 @@ def dispatch_of(
     return TurnDispatched(**(values | more))
 
 
-def words(count: int) -> str:
-    """What the simulated engine answers to `tokens: count`."""
-    return " ".join(f"w{number}" for number in range(count))
-
-
 @dataclass
 class WorkerProcess:
     """A real worker."""
@@ -263,4 +258,4 @@ def with_environ(environ: Mapping[str, object]) -> dict[str, str]:
     return {name: str(value) for name, value in environ.items()}
 
 
-__all__ = ["Pool", "WorkerProcess", "dispatch_of", "now_ms", "open_pool", "replace", "until", "words"]
+__all__ = ["Pool", "WorkerProcess", "dispatch_of", "now_ms", "open_pool", "replace", "until"]

@@ -22,7 +22,8 @@ from schemas.records import (
     WorkerReported,
 )
 from schemas.turns import Action, Failure, LogAddress, Reason
-from tests.inference_consumers.pool import POOL, TAKEOVER_S, Pool, dispatch_of, now_ms, open_pool, words
+from tests.inference_consumers.pool import POOL, TAKEOVER_S, Pool, dispatch_of, now_ms, open_pool
+from tests.support.contract import words
 from tests.support.waiting import until
 
 

@@ -7,14 +7,10 @@ import pytest
 from openai import AsyncOpenAI
 from openai.types.chat import ChatCompletionMessageParam
 
+from tests.support.contract import words
 from tests.support.pipeline import Pipeline
 
 pytestmark = pytest.mark.timeout(240)
-
-
-def words(count: int) -> str:
-    """What the simulated engine answers to `tokens: N`."""
-    return " ".join(f"w{number}" for number in range(count))
 
 
 @pytest.fixture

@@ -7,17 +7,13 @@ import signal
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, expect
 
+from tests.support.contract import words
 from tests.support.pipeline import Pipeline
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 
 PATIENCE_MS = 30_000
 ANSWER = ".message.assistant p:not(.note)"
-
-
-def words(count: int) -> str:
-    """What the simulated engine answers to `tokens: N`."""
-    return " ".join(f"w{number}" for number in range(count))
 
 
 async def signed_in(context: BrowserContext, pipeline: Pipeline, user: str) -> Page:

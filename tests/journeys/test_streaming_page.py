@@ -14,6 +14,7 @@ import pytest
 from playwright.async_api import Browser, Route, expect
 
 from schemas import asyncapi
+from tests.support.contract import words
 from tests.support.pipeline import Pipeline
 
 pytestmark = pytest.mark.timeout(240)
@@ -24,7 +25,7 @@ SAYING, KEEPING = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 [IN_A_BROWSER] = re.findall(r"```js\n(.*?)```", PAGE, re.DOTALL)
 LIMIT_S = 60
 # What the simulated engine answers is known beforehand.
-ASKED, ANSWERED = "tokens: 60", " ".join(f"w{number}" for number in range(60))
+ASKED, ANSWERED = "tokens: 60", words(60)
 
 
 def here(text: str, pipeline: Pipeline) -> str:

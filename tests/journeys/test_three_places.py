@@ -12,6 +12,7 @@ from cassandra.query import dict_factory
 from schemas import codec, ids
 from schemas.records import Record, TurnCompleted, TurnDelta, TurnEnded, UsageRecorded
 from tests.support.analyst import read_whole
+from tests.support.contract import words
 from tests.support.pipeline import Pipeline
 from tests.support.waiting import until
 
@@ -51,7 +52,7 @@ async def stored(pipeline: Pipeline, turn: str) -> list[dict[str, object]]:
 async def test_stream_bill_and_row_agree(pipeline: Pipeline) -> None:
     """The streamed answer, the usage record read by Kafka's console consumer and Cassandra's row are of one turn."""
     turn, answer = await streamed(pipeline, "tokens: 12")
-    assert answer == " ".join(f"w{number}" for number in range(12))
+    assert answer == words(12)
     [row] = await stored(pipeline, turn)
     records = await consumed(pipeline, "chat.usage")
     usage = [record for record in records if isinstance(record, UsageRecorded) and record.turn == turn]

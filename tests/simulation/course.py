@@ -7,6 +7,7 @@ names who made it, and after what.
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, cast
 
+from inference_consumers.claims import wording
 from inference_consumers.claims.decision import Decision, Standing
 from inference_consumers.claims.procedure import ClaimProcedure, Denied, LogView, Owned
 from inference_consumers.claims.road import read_into, walk
@@ -202,19 +203,14 @@ class Course:
     def _claim(self, attempt: int) -> TurnStarted:
         worker, dispatched, standing = self._worker, self._dispatched, self._standing()
         worker.claims += 1
-        claim = TurnStarted(
-            id=f"{worker.name}.{worker.claims}",
+        claim = wording.started(
+            dispatched,
+            standing,
+            attempt,
+            claim=f"{worker.name}.{worker.claims}",
             at=self._at(),
-            tenant=dispatched.tenant,
-            conversation=dispatched.conversation,
-            turn=dispatched.turn,
-            attempt=attempt,
-            dispatch=standing.dispatch,
-            source=standing.source,
-            generation=standing.generation,
-            model=dispatched.model,
-            deployment=dispatched.deployment,
-            degraded=dispatched.degraded,
+            worker=worker.name,
+            is_alone=False,
         )
         self._world.watch.claims(claim, self._turn in worker.stopped)
         return claim

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 from infra.runtime.kafka import Placed
 from infra.runtime.kafka_log import Entry
 from stream_processors.enrichment.changelog import Changelog, _Pending
-from stream_processors.enrichment.fencing import Stamp, stamped
 from tests.simulation.broker import Broker
 from tests.simulation.stepping import Ack
 
@@ -61,15 +60,9 @@ class SteppedChangelog(Changelog):
         self, partition: int, key: bytes, content: bytes | None, *, generation: int, due_ms: int = 0
     ) -> Ack:
         """See `Changelog.write`."""
-        version = next(self._versions)
-        value = None if content is None else stamped(Stamp(generation, version, due_ms), content)
-        pending = self._pending.get((partition, key))
-        if pending is None:
-            pending = self._pending[partition, key] = _Pending(partition, version, value, generation)
-        else:
-            pending.version, pending.value, pending.generation = version, value, generation
+        pending = self._pend(partition, key, content, generation, due_ms)
         ack = Ack()
-        pending.waiters.append((version, ack))  # type: ignore[arg-type]
+        pending.waiters.append((pending.version, ack))  # type: ignore[arg-type]
         self._hand_over(partition, key, pending)
         return ack
 

@@ -7,17 +7,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from tests.support.contract import words
 from tests.support.pipeline import Pipeline
 from tests.support.readers import Seen, SocketReader, StreamReader
 from tests.support.waiting import until
 
 # Longer than any fault of a test and what comes behind it.
 _END_S: Final = 120.0
-
-
-def words(count: int) -> str:
-    """What the simulated engine answers to `tokens: count`."""
-    return " ".join(f"w{number}" for number in range(count))
 
 
 @dataclass(frozen=True, slots=True)

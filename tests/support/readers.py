@@ -16,6 +16,7 @@ import aiohttp
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
+from tests.support.contract import conversation_of
 from tests.support.pipeline import Pipeline
 
 # A client's own back-off, with full jitter.
@@ -215,7 +216,7 @@ class StreamReader:
             return  # the gateway is going away: another one goes on
         if "response" in event:
             self.turn = event["response"]["id"]
-            self.conversation = "conv_" + self.turn[5:37]
+            self.conversation = conversation_of(self.turn)
             self.known.set()
         number = event["sequence_number"]
         if number <= self._last:
