@@ -71,11 +71,10 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         stays where it is in a partition without a commit: its first records would never be handed out.
         """
         committed: Mapping[TP, int] = await super().seek_to_committed()
-        # A table's changelog has no commits: its recovery knows its places.
+        # A table's changelog has no commits: its recovery knows its places. A log that begins behind 0 is read from its
+        # beginning; asking for that place would wait behind the fetch under way, 1.5 s at each rebalance.
         bare = [tp for tp, offset in committed.items() if not offset and self.app.topics.acks_enabled_for(tp.topic)]
-        if bare:
-            # To a place that is known: while aiokafka looks for one itself, Faust's watch over the partition raises.
-            await self._thread.seek_wait(await self._thread.earliest_offsets(*bare))
+        await self._thread.seek_wait(dict.fromkeys(bare, 0))
         return committed
 
     def _new_consumer_thread(self) -> Any:

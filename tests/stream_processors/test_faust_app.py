@@ -6,6 +6,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.structs import TopicPartition
 
 from infra.runtime.kafka import Appender, KafkaSettings
 from schemas import topics
@@ -115,11 +117,13 @@ async def test_a_stop_waits_for_what_was_handed_out(kafka_settings: KafkaSetting
     await second.runner.stop(is_abandoning=True)
 
 
+@pytest.mark.parametrize("deleted", [0, 3])
 async def test_where_nothing_is_committed_a_rebalance_begins_anew(
-    kafka_settings: KafkaSettings, appender: Appender
+    kafka_settings: KafkaSettings, appender: Appender, deleted: int
 ) -> None:
-    """What was fetched before a partition's first commit comes again when Faust goes back to what is committed."""
-    await send(appender, 2)
+    """What was fetched before a partition's first commit comes again, also of a log whose beginning is deleted."""
+    await send(appender, deleted + 2)
+    await delete_below(kafka_settings, deleted)
     taking = Taking(kafka_settings)
     await taking.runner.start()
     await until(lambda: taking.has(2))
@@ -132,7 +136,19 @@ async def test_where_nothing_is_committed_a_rebalance_begins_anew(
         await until(lambda: taking.has(4))
     finally:
         await taking.runner.stop(is_abandoning=True)
-    assert taking.places() == [(0, 0), (0, 0), (0, 1), (0, 1)]
+    first, second = (0, deleted), (0, deleted + 1)
+    assert taking.places() == [first, first, second, second]
+
+
+async def delete_below(kafka: KafkaSettings, offset: int) -> None:
+    """Take away what lies before, as retention does."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)
+    await admin.start()
+    try:
+        place = TopicPartition(kafka.named(topics.REQUESTS), 0)
+        await admin.delete_records({place: RecordsToDelete(before_offset=offset)})
+    finally:
+        await admin.close()
 
 
 async def test_a_crashed_app_is_replaced(kafka_settings: KafkaSettings, appender: Appender) -> None:
