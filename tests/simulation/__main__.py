@@ -29,7 +29,9 @@ def main() -> int:
     return 1 if tally.breaks else 0
 
 
-def _progress(tally: Tally, seconds: float) -> None:
+def _progress(tally: Tally, new: Tally, seconds: float) -> None:
+    for seed, why in new.breaks:
+        print(f"seed {seed}: {why}", file=sys.stderr)
     print(f"{tally.runs} runs, {len(tally.breaks)} breaks, {seconds:.0f} s", file=sys.stderr, flush=True)
 
 

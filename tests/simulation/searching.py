@@ -94,17 +94,17 @@ def chunk(seeds: range) -> Tally:
     return tally
 
 
-def search(runs: int, seed: int, jobs: int, on_progress: Callable[[Tally, float], None]) -> Tally:
+def search(runs: int, seed: int, jobs: int, on_progress: Callable[[Tally, Tally, float], None]) -> Tally:
     """So many runs from this seed on, over so many processes.
 
     Args:
-        on_progress: called with what was done so far and the seconds that it took.
+        on_progress: called with what was done so far, what is new in it, and the seconds that all of it took.
     """
     began, tally = time.monotonic(), Tally()
     chunks = [range(first, min(first + _CHUNK, seed + runs)) for first in range(seed, seed + runs, _CHUNK)]
     for found in _done(chunks, jobs):
         tally.add(found)
-        on_progress(tally, time.monotonic() - began)
+        on_progress(tally, found, time.monotonic() - began)
     return tally
 
 
