@@ -60,6 +60,7 @@ class Entry:
     at_ms: int
     key: bytes | None
     value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +245,8 @@ def unpacked(row: tuple[Any, ...], position: int) -> Fetched:
         if not batch.is_control_batch:
             for record in batch:
                 if record.offset >= position:
-                    entries.append(Entry(record.offset, record.timestamp, record.key, record.value))
+                    entry = Entry(record.offset, record.timestamp, record.key, record.value, tuple(record.headers))
+                    entries.append(entry)
         # A batch may end in records that compaction took away: its own end is where to go on.
         position = max(position, batch.next_offset)
     return Fetched(entries, position, end)

@@ -17,6 +17,7 @@ from faust.types import TP
 from infra.runtime.kafka import KafkaSettings
 from schemas import topics
 from stream_processors.enrichment.changelog import Changelog
+from stream_processors.enrichment.fencing import null_generation
 from stream_processors.enrichment.processing import Taken
 from stream_processors.enrichment.settings import EnrichmentSettings
 from stream_processors.faust_app import App, Consumer, make_app, started
@@ -26,7 +27,6 @@ log = logging.getLogger(__name__)
 GROUP: Final = "parley-enrichment"
 GATE_TABLE: Final = "gate"
 CONTEXT_TABLE: Final = "context"
-GENERATION_HEADER: Final = "generation"
 INPUTS: Final = (topics.MODERATED, topics.CONTROL, topics.TURNS)
 
 _OFFSET_KEY: Final = b"__faust\0offset__"
@@ -82,7 +82,9 @@ class RecoveredTable(faust.Table):  # type: ignore[misc]
         by_partition: dict[int, list[tuple[int, bytes, bytes | None, int]]] = {}
         for event in batch:
             message = event.message
-            row = (message.offset, message.key, message.value, _generation(message.headers))
+            headers = message.headers or ()
+            generation = null_generation(headers.items() if isinstance(headers, Mapping) else headers)
+            row = (message.offset, message.key, message.value, generation)
             by_partition.setdefault(message.partition, []).append(row)
         try:
             for partition, rows in by_partition.items():
@@ -100,12 +102,6 @@ class RecoveredTable(faust.Table):  # type: ignore[misc]
                 await self.on_ready({tp.partition for tp in active_tps})
             except Exception as error:  # noqa: BLE001 - faust would lose it in a gather
                 self.on_broken(error)
-
-
-def _generation(headers: Any) -> int:
-    """Of a null value, which can't bear a stamp."""
-    pairs = headers.items() if isinstance(headers, Mapping) else headers or ()
-    return next((int(value) for name, value in pairs if name == GENERATION_HEADER), 0)
 
 
 class _Consumer(Consumer):

@@ -11,14 +11,14 @@ import functools
 import itertools
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from infra.runtime.kafka import Placed
 from infra.runtime.kafka_log import Entry
 from schemas.errors import DependencyError, InvariantBroken
-from stream_processors.enrichment.fencing import Stamp, body, read_stamp, stamped
+from stream_processors.enrichment.fencing import Stamp, body, null_generation, read_stamp, stamped
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,11 @@ class PartitionStore(Protocol):
 
 @dataclass(slots=True)
 class _Pending:
-    """A key's newest value that the changelog hasn't acknowledged."""
+    """A key's newest value that the changelog hasn't acknowledged.
+
+    Args:
+        behind: what must be safe before this is sent.
+    """
 
     partition: int
     version: int
@@ -60,6 +64,11 @@ class _Pending:
     generation: int
     sent: int = 0
     waiters: list[tuple[int, "asyncio.Future[None]"]] = field(default_factory=list)
+    behind: list["asyncio.Future[None]"] = field(default_factory=list)
+
+    def waits_for(self) -> "asyncio.Future[None] | None":
+        """The first thing that is not safe yet."""
+        return next((each for each in self.behind if not each.done()), None)
 
 
 class Changelog:
@@ -92,16 +101,43 @@ class Changelog:
         return None if value is None else body(value)
 
     def write(
-        self, partition: int, key: bytes, content: bytes | None, *, generation: int, due_ms: int = 0
+        self,
+        partition: int,
+        key: bytes,
+        content: bytes | None,
+        *,
+        generation: int,
+        due_ms: int = 0,
+        behind: "Sequence[asyncio.Future[None]]" = (),
     ) -> "asyncio.Future[None]":
-        """The key has this content from now on; the future is done when that is safe. Never fails, retries for ever."""
+        """The key has this content from now on; the future is done when that is safe. Never fails, retries for ever.
+
+        Args:
+            behind: writes of other tables that this content speaks of: no crash leaves it safe without them.
+        """
         pending = self._pend(partition, key, content, generation, due_ms)
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        pending.behind = [*(each for each in pending.behind if not each.done()), *behind]
+        future = self._future()
         pending.waiters.append((pending.version, future))
+        self._offer(partition, key)
+        return future
+
+    def _future(self) -> "asyncio.Future[None]":
+        return asyncio.get_running_loop().create_future()
+
+    def _offer(self, partition: int, key: bytes) -> None:
+        """Send the key's newest value, as soon as all is safe that it speaks of."""
+        pending = self._pending.get((partition, key))
+        before = None if pending is None else pending.waits_for()
+        if before is not None:
+            before.add_done_callback(lambda _done: self._offer(partition, key))
+        elif pending is not None and pending.sent != pending.version:
+            self._hand_over(partition, key, pending)
+
+    def _hand_over(self, partition: int, key: bytes, _pending: _Pending) -> None:
         self._outbox.append((partition, key))
         if self._sender is None:
             self._sender = asyncio.ensure_future(self._send_all())
-        return future
 
     def _pend(self, partition: int, key: bytes, content: bytes | None, generation: int, due_ms: int) -> _Pending:
         """The key has this content for whoever reads; it is still to be sent."""
@@ -113,6 +149,11 @@ class Changelog:
         else:
             pending.version, pending.value, pending.generation = version, value, generation
         return pending
+
+    def is_written_under(self, partition: int, key: bytes, generation: int) -> bool:
+        """Whether the key's value is a writer's of this generation: no older one's counts against it any more."""
+        value = self._value(partition, key)
+        return value is not None and read_stamp(value).generation == generation
 
     def keys(self, partition: int, prefix: bytes) -> list[bytes]:
         """The stored keys that begin so, with those under way."""
@@ -139,8 +180,8 @@ class Changelog:
             while self._outbox:
                 partition, key = self._outbox.popleft()
                 pending = self._pending.get((partition, key))
-                if pending is None or pending.sent == pending.version:
-                    continue  # this value, the key's newest, is on its way or acknowledged
+                if pending is None or pending.sent == pending.version or pending.waits_for() is not None:
+                    continue  # the key's newest value is on its way, or acknowledged, or will be offered again
                 await self._send_one(partition, key, pending)
         except Exception as error:  # noqa: BLE001 - what no retry mends ends the process
             self._on_lost(error)
@@ -148,7 +189,7 @@ class Changelog:
             self._sender = None
 
     async def _send_one(self, partition: int, key: bytes, pending: _Pending) -> None:
-        while True:
+        while pending.waits_for() is None:  # else a younger value took its place, and will be offered again
             version = pending.sent = pending.version
             try:
                 sent = await self._send(partition, key, pending.value, pending.generation)
@@ -167,7 +208,7 @@ class Changelog:
             if pending is not None and pending.version == version:
                 pending.sent = 0
                 log.warning("%s: %s; writing again", self.name, error)
-                asyncio.get_running_loop().call_later(_BACKOFF_S, self._resend, partition, key)
+                asyncio.get_running_loop().call_later(_BACKOFF_S, self._offer, partition, key)
             return
         if error is not None:
             self._on_lost(error)
@@ -175,11 +216,6 @@ class Changelog:
         self._count(partition, done.result().offset)
         if pending is not None:
             self._acknowledged(partition, key, version, pending)
-
-    def _resend(self, partition: int, key: bytes) -> None:
-        self._outbox.append((partition, key))
-        if self._sender is None:
-            self._sender = asyncio.ensure_future(self._send_all())
 
     def _count(self, partition: int, offset: int) -> None:
         expected = self._expected.get(partition)
@@ -254,20 +290,28 @@ class Changelog:
         self._expected.pop(partition, None)
         self._foreign.pop(partition, None)
 
-    def inspect(self, partition: int, entries: Iterable[Entry], generation: int) -> list["asyncio.Future[None]"]:
+    def inspect(
+        self, partition: int, entries: Sequence[Entry], generation: int, adopts: Callable[[int, bytes], bool]
+    ) -> list["asyncio.Future[None]"]:
         """Look at what lies in the changelog since the last look: a zombie's record of a key is answered by ours.
 
         Compaction keeps the last record of a key; within `min.compaction.lag.ms` ours must be the last again. Where a
         higher writer's record lies we are the zombie: nothing is answered, and the local store's place stays before it,
         or who recovers from that store would miss what the successor wrote.
+
+        Args:
+            adopts: whether a zombie's value of a key for which we have none becomes ours; else a null answers it.
         """
-        entries = list(entries)
-        if any(entry.value is not None and read_stamp(entry.value).generation > generation for entry in entries):
+        if any(_generation(entry) > generation for entry in entries):
             self._foreign.setdefault(partition, entries[0].offset)
             return []
         written = []
-        for key in {entry.key for entry in entries if entry.key is not None and self._is_foreign(partition, entry)}:
-            written.append(self._write_again(partition, key, generation))
+        for key, entry in {entry.key: entry for entry in entries if entry.key is not None}.items():
+            ours = self._value(partition, key)
+            if ours is None and entry.value is not None and _generation(entry) < generation and adopts(partition, key):
+                self._store.put(partition, key, entry.value)
+            elif _is_foreign(entry, ours):
+                written.append(self._write_again(partition, key, generation))
         self._foreign.pop(partition, None)
         return written
 
@@ -284,12 +328,6 @@ class Changelog:
         """All below `end` was looked at."""
         self._expected[partition] = max(self._expected.get(partition, 0), end)
 
-    def _is_foreign(self, partition: int, entry: Entry) -> bool:
-        ours = self._value(partition, entry.key or b"")
-        if entry.value is None or ours is None:
-            return entry.value is not None or ours is not None
-        return read_stamp(entry.value).is_below(read_stamp(ours))
-
     def _write_again(self, partition: int, key: bytes, generation: int) -> "asyncio.Future[None]":
         value = self._value(partition, key)
         if value is None:
@@ -300,3 +338,15 @@ class Changelog:
         """Wait for nothing: what isn't acknowledged is done again from its input."""
         if self._sender is not None:
             self._sender.cancel()
+
+
+def _is_foreign(entry: Entry, ours: bytes | None) -> bool:
+    """Whether a key's last record is not what we hold."""
+    if entry.value is None or ours is None:
+        return entry.value is not None or ours is not None
+    return read_stamp(entry.value).is_below(read_stamp(ours))
+
+
+def _generation(entry: Entry) -> int:
+    """Of whoever wrote the record."""
+    return null_generation(entry.headers) if entry.value is None else read_stamp(entry.value).generation

@@ -6,9 +6,14 @@ process's writes; recovery drops a lower pair that lies behind a higher one of i
 Source: architecture, "The gate" (R9 of its model).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from schemas.errors import InvariantBroken
+
+GENERATION_HEADER: Final = "generation"
+"""Of a null value, which can't bear a stamp."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,11 @@ def read_stamp(value: bytes) -> Stamp:
 def body(value: bytes) -> bytes:
     """What follows the stamp."""
     return value.partition(b"\n")[2]
+
+
+def null_generation(headers: Iterable[tuple[str, bytes]]) -> int:
+    """Who wrote a null value; 0 for one that doesn't say."""
+    return next((int(value) for name, value in headers if name == GENERATION_HEADER), 0)
 
 
 def effective(generation: int, seen: int) -> int:

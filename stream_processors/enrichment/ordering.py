@@ -45,6 +45,8 @@ def arrive(draft: Draft, given: Allowed) -> None:
     )
     if draft.phase is Phase.UNKNOWN and _has_no_past(draft, given):
         draft.phase = Phase.KNOWN
+        if given.is_new:
+            draft.last = None  # what a zombie gate has ended already was asked for behind it
     if draft.phase in (Phase.KNOWN, Phase.DELETED):
         enter(draft, turn)
         return

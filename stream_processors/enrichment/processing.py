@@ -15,7 +15,7 @@ from infra.runtime.clock import Clock
 from infra.runtime.kafka import Appender
 from schemas import codec, instants, topics
 from schemas.errors import ContractError, DependencyError
-from schemas.ids import ConversationId, TurnId
+from schemas.ids import ConversationId, TurnId, conversation_of
 from schemas.records import ClockTicked, DeadLettered, Record, TurnAllowed, TurnCompleted, TurnRefused
 from schemas.turns import Source
 from stream_processors.enrichment import reading
@@ -27,6 +27,7 @@ from stream_processors.enrichment.gate import reduce
 from stream_processors.enrichment.hands import Decided, Hands
 from stream_processors.enrichment.inputs import Input, Ticked
 from stream_processors.enrichment.requests import NotAtHand, Requests
+from stream_processors.enrichment.state import Phase
 from stream_processors.enrichment.states import States
 
 log = logging.getLogger(__name__)
@@ -132,6 +133,14 @@ class Gate:
         """The generation that this process writes under there."""
         return self._states.written_under(partition)
 
+    def adopts(self, partition: int, key: bytes) -> bool:
+        """Whether a context entry that a zombie gate wrote may stay: it says how a turn ended, unless that was deleted.
+
+        The zombie's state, which may be in the changelog as well, speaks of it.
+        """
+        state = self._states.read(partition, conversation_of(TurnId(key.decode())))
+        return state is None or state.phase is not Phase.DELETED
+
     # --- one input ----------------------------------------------------------------------------------------------------
 
     async def take(self, taken: Taken) -> None:
@@ -234,8 +243,10 @@ class Gate:
                     self._said.add(turn.turn)
                 case ForgetContext():
                     written += self._contexts.forget(partition, conversation)
-        if outcome.state != before:
-            written.append(self._states.write(partition, conversation, before, outcome.state))
+        # Also a state that stays as it is becomes ours before its input is done with: a zombie between its writer and
+        # us may write another, which knows nothing of the input, and nobody would read that again.
+        if outcome.state != before or (before is not None and not self._states.is_ours(partition, conversation)):
+            written.append(self._states.write(partition, conversation, before, outcome.state, behind=tuple(written)))
         if isinstance(record, TurnCompleted) and before is not None:
             for turn in before.turns:
                 if turn.turn == record.turn:

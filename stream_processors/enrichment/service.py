@@ -20,12 +20,13 @@ from infra.runtime.turn_store import TurnStore
 from schemas import topics
 from schemas.errors import DependencyError, InvariantBroken, KafkaUnavailable
 from schemas.records import TurnEnded
-from stream_processors.enrichment.app import GENERATION_HEADER, GateApp, RecoveredTable, RocksStore
+from stream_processors.enrichment.app import GateApp, RecoveredTable, RocksStore
 from stream_processors.enrichment.changelog import Changelog
 from stream_processors.enrichment.contexts import Contexts
 from stream_processors.enrichment.counting import Measures
 from stream_processors.enrichment.dispatcher import Dispatcher
 from stream_processors.enrichment.facts import Limits
+from stream_processors.enrichment.fencing import GENERATION_HEADER
 from stream_processors.enrichment.fleet_view import FleetView
 from stream_processors.enrichment.hands import Hands
 from stream_processors.enrichment.loader import Loader

@@ -5,6 +5,7 @@ Nothing here awaits: a state is visible to the next step at once, and its future
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Final
 
 from infra.runtime.clock import Clock
@@ -86,9 +87,19 @@ class States:
         return state
 
     def write(
-        self, partition: int, conversation: ConversationId, before: State | None, after: State | None
+        self,
+        partition: int,
+        conversation: ConversationId,
+        before: State | None,
+        after: State | None,
+        *,
+        behind: "Sequence[asyncio.Future[None]]" = (),
     ) -> "asyncio.Future[None]":
-        """The conversation went from one state, as `read` gave it, to another; None: it is forgotten."""
+        """The conversation went from one state, as `read` gave it, to another; None: it is forgotten.
+
+        Args:
+            behind: what the state speaks of: see `Changelog.write`.
+        """
         key = conversation.encode()
         due_ms = 0 if after is None else deadlines.due_ms(after, self._limits, self._clock.wall_ms())
         self._agendas[partition].put(key, due_ms)
@@ -100,7 +111,12 @@ class States:
             None if after is None else pack(after),
             generation=self._generations[partition],
             due_ms=due_ms,
+            behind=behind,
         )
+
+    def is_ours(self, partition: int, conversation: ConversationId) -> bool:
+        """Whether this life of the gate has written the conversation's state, so that no zombie's can undo it."""
+        return self._table.is_written_under(partition, conversation.encode(), self._generations[partition])
 
     def _remember(self, conversation: ConversationId, state: State | None) -> None:
         self._decoded[conversation] = state

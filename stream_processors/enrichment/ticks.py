@@ -82,7 +82,8 @@ class Looks:
                 entries = [entry async for entry in self._reader.read(topic, partition, first, end)]
                 if partition in self._gate.partitions:
                     generation = self._gate.written_under(partition)
-                    written = changelog.inspect(partition, entries, generation)
+                    adopts = self._gate.adopts if topic == topics.CONTEXT_CHANGELOG else _nothing
+                    written = changelog.inspect(partition, entries, generation, adopts)
                     changelog.accounted(partition, end)
                     if written:
                         log.warning("%s/%d: wrote %d values of a zombie over", topic, partition, len(written))
@@ -109,3 +110,7 @@ class Looks:
             await look()
         except (DependencyError, RangeGone, KafkaError, OSError) as error:
             log.warning("%s: %s", what, error)
+
+
+def _nothing(_partition: int, _key: bytes) -> bool:
+    return False

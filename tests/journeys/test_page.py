@@ -76,7 +76,7 @@ async def test_delivery_restarted_in_mid_answer(browser: Browser, pipeline: Pipe
 async def test_stop_regenerate_reset_and_delete(browser: Browser, pipeline: Pipeline) -> None:
     """A person stops an answer by Escape, asks for another version, leafs back, resets, and deletes the thread."""
     page = await signed_in(await browser.new_context(), pipeline, "person")
-    await say(page, "tokens: 400")
+    await say(page, "tokens: 2000")
     await expect(page.locator(ANSWER).last).to_contain_text("w5", timeout=PATIENCE_MS)
     await page.keyboard.press("Escape")
     newest = page.locator(".message.assistant").last
@@ -86,6 +86,7 @@ async def test_stop_regenerate_reset_and_delete(browser: Browser, pipeline: Pipe
     await page.get_by_label("Earlier version").click()
     await expect(newest).to_have_attribute("data-reason", "cancelled")
     await page.get_by_label("Later version").click()
+    await expect(page.locator("#stop")).to_be_visible(timeout=PATIENCE_MS)
     await page.keyboard.press("Escape")
     await expect(newest).to_have_attribute("data-reason", "cancelled", timeout=PATIENCE_MS)
     await page.locator("#reset").click()

@@ -223,8 +223,8 @@ class GateProcess:
                 self.opens()
             case "looks":
                 generation = self.gate.written_under(0)
-                self.states.looks(generation)
-                self.contexts.looks(generation)
+                self.states.looks(generation, lambda _partition, _key: False)
+                self.contexts.looks(generation, self.gate.adopts)
             case "loads":
                 self.world.store.loads(*self.loads.pop(what))
             case _:
@@ -233,14 +233,19 @@ class GateProcess:
 
     def crash(self, *, loses_disk: bool) -> None:
         """The process is gone; what it sent lands when it likes."""
-        if self._run is not None:
-            self._run.close()
+        self.close()
         self.world.needs_clock |= bool(self.loads or self._ticks)
         self.world.broker.orphan(self.name)
         if loses_disk:
             self.disks = (Disk(), Disk())
         self.is_up = False
         self._boot()
+
+    def close(self) -> None:
+        """Drop what is under way."""
+        if self._run is not None:
+            self._run.close()
+            self._run = None
 
     @property
     def is_idle(self) -> bool:

@@ -263,5 +263,7 @@ class Promise:
 
 
 def _differences(record: Any, known: Any) -> str:
+    if known is None:
+        return f"{record!r}, the log nothing of the kind"
     pairs = {each.name: (getattr(record, each.name), getattr(known, each.name)) for each in fields(record)}
     return ", ".join(f"{name} {said!r}, the log {true!r}" for name, (said, true) in pairs.items() if said != true)

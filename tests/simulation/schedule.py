@@ -126,6 +126,8 @@ def _carry(world: World, taken: list[Step], wild: Callable[[], None], chance: ra
         broken = found
     except (InvariantBroken, ContractError, AssertionError) as found:
         broken = Broken("invariant", f"{type(found).__name__}: {found}")
+    finally:
+        world.close()
     return Outcome(world, taken, broken)
 
 

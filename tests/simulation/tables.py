@@ -1,6 +1,6 @@
 """The gate's tables: the product's changelog over a disk in memory and the model's broker."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from infra.runtime.kafka import Placed
 from infra.runtime.kafka_log import Entry
 from stream_processors.enrichment.changelog import Changelog, _Pending
+from stream_processors.enrichment.fencing import GENERATION_HEADER
 from tests.simulation.broker import Broker
 from tests.simulation.stepping import Ack
 
@@ -18,6 +19,10 @@ class Row(NamedTuple):
     key: bytes
     value: bytes | None
     generation: int
+
+    def entry(self, offset: int) -> Entry:
+        """As a reader of the log gets it."""
+        return Entry(offset, 0, self.key, self.value, ((GENERATION_HEADER, b"%d" % self.generation),))
 
 
 @dataclass(slots=True)
@@ -56,15 +61,8 @@ class SteppedChangelog(Changelog):
         self._sender_name = sender
         self._disk = disk
 
-    def write(  # type: ignore[override]  # a future without a loop
-        self, partition: int, key: bytes, content: bytes | None, *, generation: int, due_ms: int = 0
-    ) -> Ack:
-        """See `Changelog.write`."""
-        pending = self._pend(partition, key, content, generation, due_ms)
-        ack = Ack()
-        pending.waiters.append((pending.version, ack))  # type: ignore[arg-type]
-        self._hand_over(partition, key, pending)
-        return ack
+    def _future(self) -> Any:
+        return Ack()
 
     def _hand_over(self, partition: int, key: bytes, pending: _Pending) -> None:
         version = pending.sent = pending.version
@@ -77,7 +75,8 @@ class SteppedChangelog(Changelog):
             return
         pending = self._pending.get((partition, key))
         if pending is not None and pending.version == version:
-            self._hand_over(partition, key, pending)
+            pending.sent = 0
+            self._offer(partition, key)
 
     def recovers(self) -> int:
         """Read the changelog from the disk's place to its end, which is returned."""
@@ -86,13 +85,13 @@ class SteppedChangelog(Changelog):
         self.recover(0, [(here + at, *row) for at, row in enumerate(rows[here:])])
         return len(rows)
 
-    def looks(self, generation: int) -> None:
+    def looks(self, generation: int, adopts: Callable[[int, bytes], bool]) -> None:
         """Answer what a zombie has written behind our back, as `ticks.Looks` does once a minute."""
         rows: list[Row] = self._broker.log(self.name)
         first = self.foreign_since(0, len(rows))
         if first is not None:
-            found = [Entry(first + at, 0, row.key, row.value) for at, row in enumerate(rows[first:])]
-            self.inspect(0, found, generation)
+            found = [row.entry(first + at) for at, row in enumerate(rows[first:])]
+            self.inspect(0, found, generation, adopts)
             self.accounted(0, len(rows))
 
     @property

@@ -1,5 +1,9 @@
 """The seeded search: what the product withstands, and that whoever takes a rule away is found."""
 
+import contextvars
+import gc
+import sys
+
 import pytest
 
 from tests.simulation.mutants import MUTANTS
@@ -53,3 +57,14 @@ def test_a_rule_taken_away_is_found(name: str) -> None:
         found = find(lambda broken: broken.name in mutant.breaks, suits=mutant.suits, most=_MOST)
     assert found is not None, f"{mutant.without}: not missed in {_MOST} runs"
     print(f"{name}: found after {found.runs} runs, {len(found.outcome.steps)} steps\n{told(found.outcome.steps)}")
+
+
+def test_a_run_that_breaks_leaves_nothing_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run cut short drops its processes where they stand: none is collected later, in whoever's context runs then."""
+    unraisable: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
+    with quiet(), MUTANTS["T1"].applied():
+        for seed in range(300):
+            contextvars.Context().run(at_random, seed)
+    gc.collect()
+    assert not unraisable

@@ -232,10 +232,8 @@ class Worker:
 
     def crash(self) -> None:
         """The process is gone; its group notices."""
-        self._drop_all()
+        self.close()
         self.world.broker.orphan(self.name)
-        if self._fetch is not None:
-            self._fetch.close()
         self.is_up = False
         if self.name in self.group.members:
             self.group.loses(self.name)
@@ -247,10 +245,7 @@ class Worker:
 
     def restart_engine(self) -> None:
         """All courses are gone with the engine; the membership, its generation and what is known to be new stay."""
-        self._drop_all()
-        if self._fetch is not None:
-            self._fetch.close()
-            self._fetch = None
+        self.close()
         holding = self.intake._holdings.partitions[0]
         end = holding.end
         holding.ledger = None
@@ -263,12 +258,19 @@ class Worker:
 
     def _leave(self) -> None:
         at_once(self.intake._commit_once(cast("Any", self.member)))
-        self._drop_all()
+        self.close()
         self.world.broker.orphan(self.name)
         if self.name in self.group.members:
             self.group.loses(self.name)
         self.is_up = False
         self._boot()
+
+    def close(self) -> None:
+        """Drop what is under way."""
+        if self._fetch is not None:
+            self._fetch.close()
+            self._fetch = None
+        self._drop_all()
 
     def _drop_all(self) -> None:
         for course in self.courses.values():

@@ -122,6 +122,13 @@ class World:
         actor = self.actors.get(step[0])
         return actor is not None and step in actor.steps()
 
+    def close(self) -> None:
+        """Nobody goes on: what is under way is dropped here, not wherever its rubbish is collected."""
+        for worker in self.workers:
+            worker.close()
+        for gate in self.gates:
+            gate.close()
+
     # --- the goal -----------------------------------------------------------------------------------------------------
 
     def missing(self) -> list[str]:

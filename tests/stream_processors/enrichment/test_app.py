@@ -12,9 +12,9 @@ from infra.runtime.kafka import KafkaSettings
 from schemas import topics
 from schemas.errors import KafkaUnavailable
 from stream_processors import faust_app
-from stream_processors.enrichment.app import GENERATION_HEADER, INPUTS, GateApp, RocksStore
+from stream_processors.enrichment.app import INPUTS, GateApp, RocksStore
 from stream_processors.enrichment.changelog import Changelog
-from stream_processors.enrichment.fencing import Stamp, body, stamped
+from stream_processors.enrichment.fencing import GENERATION_HEADER, Stamp, body, stamped
 from stream_processors.enrichment.processing import Taken
 from stream_processors.enrichment.settings import EnrichmentSettings
 

@@ -65,6 +65,10 @@ class FakeLog:
         self.waiting.clear()
 
 
+def _nothing(_partition: int, _key: bytes) -> bool:
+    return False
+
+
 def _changelog(log: FakeLog, store: MemoryStore) -> Changelog:
     def lost(error: BaseException) -> None:
         raise error
@@ -143,7 +147,7 @@ async def test_foreign_records_are_noticed_while_we_own_the_partition() -> None:
     assert store.offset == -1
     assert changelog.foreign_since(0, 3) == 1
     entries = [Entry(1, 0, *log.records[1]), Entry(2, 0, *log.records[2])]
-    await asyncio.gather(*changelog.inspect(0, entries, 5))
+    await asyncio.gather(*changelog.inspect(0, entries, 5, _nothing))
     assert body(log.records[-1][1] or b"") == b"one"
     assert len(log.records) == 4
 
@@ -156,7 +160,7 @@ async def test_a_zombie_that_looks_skips_nothing_of_its_successor() -> None:
     log.records.append((b"k", stamped(Stamp(6, 1, 0), b"two")))
     first = changelog.foreign_since(0, 2)
     assert first == 1
-    assert changelog.inspect(0, [Entry(1, 0, *log.records[1])], 5) == []
+    assert changelog.inspect(0, [Entry(1, 0, *log.records[1])], 5, _nothing) == []
     changelog.accounted(0, 2)
     changelog.closed(0)
     assert store.offset < 1, "recovery begins before the successor's record"
