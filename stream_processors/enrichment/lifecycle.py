@@ -46,10 +46,7 @@ def _may_be_followed(draft: Draft, given: Completed) -> bool:
     """
     parent = given.parent
     is_parent_over = (
-        draft.phase is not Phase.KNOWN
-        or parent is None
-        or any(each.turn == parent for each in draft.ended)
-        or draft.facts.has_ended(parent)
+        parent is None or any(each.turn == parent for each in draft.ended) or draft.facts.has_ended(parent)
     )
     return given.epoch == draft.epoch and is_parent_over
 
@@ -81,6 +78,8 @@ def loaded(draft: Draft, given: Loaded) -> None:
     draft.epoch = max(draft.epoch, given.epoch)
     if given.next_n >= draft.next_n:
         draft.next_n, draft.last = given.next_n, given.last
+    elif draft.last is None:
+        draft.last = given.last  # the store is behind an end that can't be followed
     if given.log_end is not None:
         # What this gate had forgotten ended long before anything that is parked here was asked for.
         remember_end(draft, given.log_end, 0)

@@ -19,10 +19,12 @@ from schemas import projection, topics
 from schemas.fold import TurnFold
 from schemas.records import Record, TurnAccepted, TurnDispatched, TurnStarted
 from stream_processors.enrichment import composing, gate, returns
+from stream_processors.enrichment.changelog import _Pending
 from stream_processors.enrichment.draft import Draft
 from stream_processors.enrichment.effects import Dispatch, Effect
 from stream_processors.enrichment.fencing import Stamp
 from stream_processors.enrichment.state import OpenTurn, Status
+from stream_processors.enrichment.states import States
 from tests.simulation.course import Course
 from tests.simulation.gate import LOG, SteppedDispatcher, SteppedGate, SteppedHands
 from tests.simulation.scope import Scope
@@ -304,6 +306,29 @@ MUTANTS: Final = {
         "effects wait for the state",
         ("shown", "reached", "one order", "context", "one record"),
         _on(SteppedChangelog, "write", _unsafe),
+    ),
+    "state first": Mutant(
+        "a state is written behind the context that it speaks of",
+        ("context",),
+        _on(_Pending, "waits_for", lambda _self: None),
+        turns=2,
+        gates=2,
+        needs=("gate crash",),
+    ),
+    "erased": Mutant(
+        "what a zombie says of an ended turn may stay",
+        ("context",),
+        _on(SteppedGate, "adopts", lambda _self, _partition, _key: False),
+        turns=2,
+        gates=2,
+        needs=("gate freeze",),
+    ),
+    "theirs": Mutant(
+        "a state is ours before its input is done with",
+        ("reached", "shown", "one order", "context"),
+        _on(States, "is_ours", lambda _self, _partition, _conversation: True),
+        gates=2,
+        needs=("gate freeze",),
     ),
     "unsaid": Mutant("the log is told of earlier turns first", ("shown",), _on(gate, "_in_order", _as_decided)),
     "early": Mutant(

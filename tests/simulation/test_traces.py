@@ -38,6 +38,7 @@ TRACES = {
         g0 | joins
         g0 | opens
         g0 | reads | chat.moderated
+        g0 | lands | states
         w0 | fetches
         g0 | lands | log
         g0 | lands | inference.a
@@ -214,6 +215,7 @@ TRACES = {
         g0 | joins
         g0 | opens
         g0 | reads | chat.moderated
+        g0 | lands | states
         g0 | lands | log
         user | asks | T2
         g0 | lands | inference.a
