@@ -15,9 +15,9 @@ from tests.simulation.searching import Found, at_random, chunk, find, quiet
 _LEAST = 50
 # Some ten times what each took when it was written: `python -m tests.simulation --mutant NAME` tells the number.
 _MOST = 6_000
-# Rarer than that, by `--mutant` alone: T9 took 2 687 runs; the other two need a schedule that 8 000 did not meet, and
-# `usage` has a case of its own in `test_cases.py`.
-_LONG = ("T9", "T10 ending", "usage")
+# Rarer than that, by `--mutant` alone: T9 took 2 687 runs, `state first` 47 060; the others need schedules that some
+# ten thousand did not meet, and have traces or cases of their own.
+_LONG = ("T9", "T10 ending", "usage", "state first", "erased", "theirs")
 
 
 def test_the_promise_holds_in_runs_at_random() -> None:

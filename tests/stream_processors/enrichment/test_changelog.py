@@ -12,7 +12,7 @@ from infra.runtime.kafka import Placed
 from infra.runtime.kafka_log import Entry
 from schemas.errors import KafkaUnavailable
 from stream_processors.enrichment.changelog import Changelog
-from stream_processors.enrichment.fencing import Stamp, body, read_stamp, stamped
+from stream_processors.enrichment.fencing import GENERATION_HEADER, Stamp, body, read_stamp, stamped
 
 
 @dataclass
@@ -165,6 +165,63 @@ async def test_a_zombie_that_looks_skips_nothing_of_its_successor() -> None:
     changelog.closed(0)
     assert store.offset < 1, "recovery begins before the successor's record"
     assert len(log.records) == 2
+
+
+async def test_a_zombie_does_not_answer_its_successors_null() -> None:
+    """A null value bears its writer's generation as well: what the successor erased stays erased."""
+    log, store = FakeLog(), MemoryStore()
+    changelog = _changelog(log, store)
+    await changelog.write(0, b"k", b"one", generation=5)
+    null = Entry(1, 0, b"k", None, ((GENERATION_HEADER, b"6"),))
+    assert changelog.inspect(0, [null], 5, _nothing) == []
+    assert len(log.records) == 1
+    await asyncio.gather(*changelog.inspect(0, [null], 7, _nothing))
+    assert body(log.records[-1][1] or b"") == b"one", "an older writer's null is answered"
+
+
+@pytest.mark.parametrize("adopts", [True, False])
+async def test_a_zombies_value_of_an_unknown_key_is_adopted_or_erased(adopts: bool) -> None:
+    """Where we hold nothing the zombie's value becomes ours if we say so, and is else answered by a null."""
+    log, store = FakeLog(), MemoryStore()
+    changelog = _changelog(log, store)
+    theirs = stamped(Stamp(4, 1, 0), b"theirs")
+    await asyncio.gather(*changelog.inspect(0, [Entry(0, 0, b"k", theirs)], 5, lambda _partition, _key: adopts))
+    assert changelog.read(0, b"k") == (b"theirs" if adopts else None)
+    assert [value for _, value in log.records] == ([] if adopts else [None])
+
+
+async def test_a_value_waits_for_what_it_speaks_of() -> None:
+    """It is read at once and sent only when the other is safe; a younger value of its key waits for that as well."""
+    log, store = FakeLog(), MemoryStore()
+    changelog = _changelog(log, store)
+    entry: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    first = changelog.write(0, b"k", b"one", generation=1, behind=[entry])
+    second = changelog.write(0, b"k", b"two", generation=1)
+    await changelog.write(0, b"other", b"x", generation=1)
+    assert changelog.read(0, b"k") == b"two"
+    assert [key for key, _ in log.records] == [b"other"]
+    entry.set_result(None)
+    async with asyncio.timeout(5):
+        await asyncio.gather(first, second)
+    assert [key for key, _ in log.records] == [b"other", b"k"]
+
+
+async def test_a_value_that_is_tried_again_waits_for_what_a_younger_one_speaks_of() -> None:
+    """While a send fails a younger value may come that must wait: the retry doesn't send it early."""
+    log, store = FakeLog(failures=1), MemoryStore()
+    changelog = _changelog(log, store)
+    entry: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    first = changelog.write(0, b"k", b"one", generation=1)
+    await asyncio.sleep(0)
+    second = changelog.write(0, b"k", b"two", generation=1, behind=[entry])
+    async with asyncio.timeout(5):
+        while log.failures or changelog.read(0, b"k") != b"two":
+            await asyncio.sleep(0)
+        await changelog.write(0, b"other", b"x", generation=1)
+        assert [key for key, _ in log.records] == [b"other"]
+        entry.set_result(None)
+        await asyncio.gather(first, second)
+    assert [key for key, _ in log.records] == [b"other", b"k"]
 
 
 async def test_what_no_retry_mends_is_told() -> None:
