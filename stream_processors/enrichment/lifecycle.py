@@ -45,9 +45,7 @@ def _may_be_followed(draft: Draft, given: Completed) -> bool:
     A zombie gate may have ended it before its own parent, which is yet to arrive here and must not follow it in turn.
     """
     parent = given.parent
-    is_parent_over = (
-        parent is None or any(each.turn == parent for each in draft.ended) or draft.facts.has_ended(parent)
-    )
+    is_parent_over = parent is None or any(each.turn == parent for each in draft.ended) or draft.facts.has_ended(parent)
     return given.epoch == draft.epoch and is_parent_over
 
 

@@ -215,8 +215,6 @@ async def test_a_value_that_is_tried_again_waits_for_what_a_younger_one_speaks_o
     await asyncio.sleep(0)
     second = changelog.write(0, b"k", b"two", generation=1, behind=[entry])
     async with asyncio.timeout(5):
-        while log.failures or changelog.read(0, b"k") != b"two":
-            await asyncio.sleep(0)
         await changelog.write(0, b"other", b"x", generation=1)
         assert [key for key, _ in log.records] == [b"other"]
         entry.set_result(None)

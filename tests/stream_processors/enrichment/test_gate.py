@@ -543,3 +543,12 @@ def test_nobody_follows_a_turn_that_ended_before_its_parent() -> None:
     in_order = run(allowed(), completed(T1), completed(T2, n=2, parent=T1), completed(T3, n=3, parent=T2))
     assert in_order.state is not None
     assert in_order.state.last == T3
+
+
+def test_the_first_turn_follows_nothing_that_a_zombie_ended_before_it() -> None:
+    """The turn that makes a conversation is the first of it, though the end of a later one may have been read."""
+    for is_new, parent in ((True, None), (True, T1), (False, T1)):
+        early = completed(T2, n=2, parent=parent, reason=Reason.FAILED)
+        outcome = run(early, allowed(T1, is_new=is_new), *(() if is_new else (Loaded(),)))
+        assert outcome.state is not None
+        assert [(turn.turn, turn.parent) for turn in outcome.state.turns] == [(T1, None)]
