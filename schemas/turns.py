@@ -198,7 +198,7 @@ class ContextTurn:
 
     Args:
         log_start: where the fold of what was open at its end begins (DESIGN.md, "Where a reader begins").
-        log_end: offset of its taken `turn.ended`.
+        log_end: offset of its taken `turn.ended`. ended_at: when that was written; None in older values.
     """
 
     turn: TurnId
@@ -209,3 +209,4 @@ class ContextTurn:
     texts: tuple[Message, ...]
     log_start: int | None
     log_end: int
+    ended_at: str | None = None

@@ -53,6 +53,7 @@ def context_turn(turn: TurnCompleted, history: Sequence[Message] = ()) -> Contex
         texts=(*history, *own) if own else (),
         log_start=turn.log_start,
         log_end=turn.log_end,
+        ended_at=turn.ended_at,
     )
 
 

@@ -88,11 +88,12 @@ class Dispatcher:
         """
         now_ms = self._clock.wall_ms()
         fleet = self._fleet.at(now_ms)
+        ended = {entry.turn.turn for entry in brought}
         return Facts(
             now_ms=now_ms,
             plan=lambda turn: self._plan(partition, brought, turn),
             is_alive=fleet.is_alive,
-            has_ended=lambda turn: self._contexts.holds(partition, turn),
+            has_ended=lambda turn: turn in ended or self._contexts.holds(partition, turn),
             was_said=said.__contains__,
             attempts=lambda turn: self._attempts(partition, turn),
             fallback=lambda turn: self._fall_back(partition, brought, turn),

@@ -86,7 +86,7 @@ class Facts:
     Args:
         plan: pool and prompt of a turn that could be dispatched now; pure.
         is_alive: whether a worker of that pool reported a moment ago.
-        has_ended: whether the context table holds that turn's end.
+        has_ended: whether the context table holds that turn's end, or the input brings it.
         was_said: whether this life of the gate has decided that turn's `turn.accepted` already.
         attempts: failures of a turn's pool after which it is given up there, by its tier.
         fallback: what becomes of a turn that was given up and has shown nothing; None: it ends as failed. Pure.

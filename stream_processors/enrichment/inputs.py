@@ -86,7 +86,8 @@ class Loaded:
     """What the store knows.
 
     Args:
-        last: its newest turn of the present epoch.
+        last: its newest turn of the present epoch that the next may follow.
+        log_end, ended_ms: of its last end in the log: where, and when that was written, 0 = long ago.
         parent: the turn whose chain was asked for, None = the newest.
     """
 
@@ -94,6 +95,7 @@ class Loaded:
     epoch: int = 0
     last: TurnId | None = None
     log_end: int | None = None
+    ended_ms: int = 0
     is_deleted: bool = False
     parent: TurnId | None = None
 

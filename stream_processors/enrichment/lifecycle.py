@@ -79,8 +79,7 @@ def loaded(draft: Draft, given: Loaded) -> None:
     elif draft.last is None:
         draft.last = given.last  # the store is behind an end that can't be followed
     if given.log_end is not None:
-        # What this gate had forgotten ended long before anything that is parked here was asked for.
-        remember_end(draft, given.log_end, 0)
+        remember_end(draft, given.log_end, given.ended_ms)
     if given.is_deleted:
         draft.deleted_ms = draft.deleted_ms or draft.facts.now_ms
     else:
@@ -110,6 +109,10 @@ def _unpark(draft: Draft) -> None:
             _begin_anew(draft, each.order)
             continue
         del draft.turns[each.turn]  # it enters behind those that entered before it
+        if draft.facts.has_ended(each.turn):
+            # Another life of the gate has seen it through, and the store knew before this one.
+            draft.ended = (*draft.ended, Ended(each.turn, draft.facts.now_ms))
+            continue
         if each.is_stopped and draft.note(each.turn) is None:
             _enter_stopped(draft, each)
         else:

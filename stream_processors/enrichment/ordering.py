@@ -50,8 +50,9 @@ def arrive(draft: Draft, given: Allowed) -> None:
     if draft.phase in (Phase.KNOWN, Phase.DELETED):
         enter(draft, turn)
         return
+    is_awaited = any(other.status is Status.PARKED for other in draft.turns.values())
     draft.put(turn)
-    if draft.phase is Phase.UNKNOWN:
+    if draft.phase is Phase.UNKNOWN or not is_awaited:  # whoever had asked may have died, and nobody else would
         draft.phase = Phase.LOADING
         ask_for_past(draft)
 

@@ -1,6 +1,6 @@
 """Records to inputs: what the gate reads on its three topics, and which conversation it is about."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -170,15 +170,23 @@ def _completed(offset: int, record: TurnCompleted) -> Completed:
     )
 
 
+def _may_be_followed(turn: ContextTurn, stored: Sequence[ContextTurn]) -> bool:
+    """False where its own parent has no row: another life of the gate ended it first, and the parent is yet to come."""
+    is_whole = min(each.n for each in stored) <= 1
+    return turn.parent is None or not is_whole or any(each.turn == turn.parent for each in stored)
+
+
 def _loaded(record: ContextLoaded) -> Loaded:
     newest = max(record.turns, key=lambda turn: turn.n, default=None)
-    present = [turn for turn in record.turns if turn.epoch == record.epoch]
+    present = [turn for turn in record.turns if turn.epoch == record.epoch and _may_be_followed(turn, record.turns)]
     last: ContextTurn | None = max(present, key=lambda turn: turn.n, default=None)
+    last_ended = max(record.turns, key=lambda turn: turn.log_end, default=None)
     return Loaded(
         next_n=max(record.next_n, 1 if newest is None else newest.n + 1),
         epoch=record.epoch,
         last=None if last is None else last.turn,
-        log_end=max((turn.log_end for turn in record.turns), default=None),
+        log_end=None if last_ended is None else last_ended.log_end,
+        ended_ms=0 if last_ended is None or last_ended.ended_at is None else instants.to_ms(last_ended.ended_at),
         is_deleted=record.deleted,
         parent=record.turn,
     )

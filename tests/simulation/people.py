@@ -56,7 +56,13 @@ class People:
         if budget.get("stop any"):
             found.append((name, "stops", "any"))
         if budget.get("again"):
-            found += [(name, "asks again", turn) for turn in turns[: len(self.asked)]]
+            # When the gate has forgotten a turn the gateway finds its row, and answers the repeat from it.
+            rows = self._world.store.rows if self._world.spent.get("hour") else {}
+            found += [
+                (name, "asks again", turn)
+                for number, turn in enumerate(turns[: len(self.asked)])
+                if turn_of(number) not in rows
+            ]
         if self.asked:
             found += [(name, f"{wish}s", "") for wish in ("reset", "delete") if budget.get(wish)]
         found += [(name, "waits", kind) for kind in _TICKS if budget.get(kind)]

@@ -552,3 +552,22 @@ def test_the_first_turn_follows_nothing_that_a_zombie_ended_before_it() -> None:
         outcome = run(early, allowed(T1, is_new=is_new), *(() if is_new else (Loaded(),)))
         assert outcome.state is not None
         assert [(turn.turn, turn.parent) for turn in outcome.state.turns] == [(T1, None)]
+
+
+def test_a_parked_turn_that_another_life_saw_through_is_over() -> None:
+    """The store may know a turn's end before this life reads it: it is not dispatched again; others enter behind it."""
+    parked = run(allowed(is_new=False), allowed(T2, 1))
+    known = facts(has_ended=lambda turn: turn == T1)
+    found = run(Loaded(next_n=2, last=T1, log_end=7, ended_ms=NOW), state=parked.state, at=known)
+    assert found.state is not None
+    assert [(turn.turn, turn.parent) for turn in found.state.turns] == [(T2, T1)]
+    assert [each.turn for each in found.state.ended] == [T1]
+
+
+def test_the_past_is_asked_for_again_when_nobody_waits_for_it_any_more() -> None:
+    """A life that asked the store may be dead, and its turn over: the next one to be parked asks again."""
+    parked = run(allowed(is_new=False))
+    assert [type(effect) for effect in parked.effects] == [LoadContext]
+    assert run(allowed(T2, 1), state=parked.state).effects == ()
+    over = run(completed(T1, n=0), state=parked.state)
+    assert [type(effect) for effect in run(allowed(T2, 1), state=over.state).effects] == [LoadContext]

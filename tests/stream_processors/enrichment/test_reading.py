@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from schemas import codec, topics
+from schemas import codec, instants, topics
 from schemas.errors import ContractError
 from schemas.records import (
     ClockTicked,
@@ -87,9 +87,22 @@ def test_loads_find_the_last_turn_of_the_present_epoch() -> None:
     new = ContextTurn(**{**_fields(turn), "turn": turn_id(2), "n": 5, "epoch": 2, "log_end": 50})
     record = ContextLoaded(id="l", at="", conversation=CONVERSATION, found=True, next_n=6, epoch=2, turns=(old, new))
     given = _given(topics.CONTROL, record)
-    assert given == Loaded(next_n=6, epoch=2, last=turn_id(2), log_end=50)
+    ended_ms = instants.to_ms(new.ended_at or "")
+    assert given == Loaded(next_n=6, epoch=2, last=turn_id(2), log_end=50, ended_ms=ended_ms)
     later = ContextLoaded(id="l", at="", conversation=CONVERSATION, found=True, next_n=6, epoch=3, turns=(old, new))
-    assert _given(topics.CONTROL, later) == Loaded(next_n=6, epoch=3, last=None, log_end=50)
+    assert _given(topics.CONTROL, later) == Loaded(next_n=6, epoch=3, last=None, log_end=50, ended_ms=ended_ms)
+
+
+def test_nobody_follows_a_stored_turn_whose_parent_has_no_row() -> None:
+    """With all rows at hand, one that ended before its parent is not followed; of a part of them nobody can tell."""
+    turn: ContextTurn = sample(ContextTurn)
+    for first, last in ((1, turn_id(1)), (4, turn_id(3))):
+        one = ContextTurn(**{**_fields(turn), "turn": turn_id(1), "n": first, "epoch": 0, "parent": None})
+        early = ContextTurn(**{**_fields(turn), "turn": turn_id(3), "n": first + 2, "epoch": 0, "parent": turn_id(2)})
+        record = ContextLoaded(id="l", at="", conversation=CONVERSATION, found=True, next_n=8, turns=(one, early))
+        given = _given(topics.CONTROL, record)
+        assert isinstance(given, Loaded)
+        assert given.last == last
 
 
 def test_what_names_no_turn_is_refused() -> None:
