@@ -11,7 +11,7 @@ from infra.runtime.clock import Clock
 from schemas import topics
 from schemas.ids import TurnId
 from schemas.records import DeploymentSet, TurnCompleted, TurnDispatched
-from schemas.turns import Failure, Message, Role, Trimmed
+from schemas.turns import ContextTurn, Failure, Message, Role, Trimmed
 from stream_processors.enrichment import composing
 from stream_processors.enrichment.composing import Request, Scene
 from stream_processors.enrichment.context import ContextEntry
@@ -88,12 +88,18 @@ class Dispatcher:
         """
         now_ms = self._clock.wall_ms()
         fleet = self._fleet.at(now_ms)
-        ended = {entry.turn.turn for entry in brought}
+        overlay = {entry.turn.turn: entry for entry in brought}
+
+        def ended(turn: TurnId) -> ContextTurn | None:
+            entry = overlay.get(turn) or self._contexts.look_up(partition, turn)
+            return None if entry is None else entry.turn
+
         return Facts(
             now_ms=now_ms,
             plan=lambda turn: self._plan(partition, brought, turn),
             is_alive=fleet.is_alive,
-            has_ended=lambda turn: turn in ended or self._contexts.holds(partition, turn),
+            has_ended=lambda turn: turn in overlay or self._contexts.holds(partition, turn),
+            ended=ended,
             was_said=said.__contains__,
             attempts=lambda turn: self._attempts(partition, turn),
             fallback=lambda turn: self._fall_back(partition, brought, turn),

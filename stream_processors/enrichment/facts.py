@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from schemas.ids import TurnId
-from schemas.turns import Failure
+from schemas.turns import ContextTurn, Failure
 from stream_processors.enrichment.state import OpenTurn
 
 
@@ -86,7 +86,7 @@ class Facts:
     Args:
         plan: pool and prompt of a turn that could be dispatched now; pure.
         is_alive: whether a worker of that pool reported a moment ago.
-        has_ended: whether the context table holds that turn's end, or the input brings it.
+        has_ended: whether the context table holds that turn's end, or the input brings it. ended: what it says.
         was_said: whether this life of the gate has decided that turn's `turn.accepted` already.
         attempts: failures of a turn's pool after which it is given up there, by its tier.
         fallback: what becomes of a turn that was given up and has shown nothing; None: it ends as failed. Pure.
@@ -99,6 +99,7 @@ class Facts:
     plan: Callable[[OpenTurn], Plan]
     is_alive: Callable[[str], bool]
     has_ended: Callable[[TurnId], bool] = lambda _turn: False
+    ended: Callable[[TurnId], ContextTurn | None] = lambda _turn: None
     was_said: Callable[[TurnId], bool] = lambda _turn: False
     attempts: Callable[[OpenTurn], int] = lambda _turn: 5
     fallback: Callable[[OpenTurn], Fits | Spoken | None] = lambda _turn: None

@@ -13,7 +13,7 @@ from stream_processors.enrichment.effects import (
 )
 from stream_processors.enrichment.endings import end, fail
 from stream_processors.enrichment.inputs import Announced, Completed, DeleteAsked, Loaded, ResetAsked
-from stream_processors.enrichment.ordering import ask_for_past, enter, remember_end, tell_waiting
+from stream_processors.enrichment.ordering import ask_for_past, count_in, enter, remember_end, tell_waiting
 from stream_processors.enrichment.state import Ended, OpenTurn, Phase, Reset, Status
 from stream_processors.enrichment.stopping import stop
 
@@ -25,9 +25,7 @@ def completed(draft: Draft, given: Completed) -> None:
     draft.drop_note(given.turn)
     draft.ended = (*draft.ended, Ended(given.turn, draft.facts.now_ms))
     draft.epoch = max(draft.epoch, given.epoch)
-    if given.n >= draft.next_n:  # an end of a turn that was never met: accepted by another life of the gate
-        draft.next_n = given.n + 1
-        draft.last = given.turn if _may_be_followed(draft, given) else draft.last
+    count_in(draft, given.turn, n=given.n, epoch=given.epoch, parent=given.parent)
     draft.echo = max(draft.echo, given.offset)
     remember_end(draft, given.log_end, given.ended_ms)
     draft.touch()
@@ -37,16 +35,6 @@ def completed(draft: Draft, given: Completed) -> None:
     if draft.stored:
         draft.say(KeepContext(given.turn))
     tell_waiting(draft)
-
-
-def _may_be_followed(draft: Draft, given: Completed) -> bool:
-    """Whether a turn that was never met is what the next one follows.
-
-    A zombie gate may have ended it before its own parent, which is yet to arrive here and must not follow it in turn.
-    """
-    parent = given.parent
-    is_parent_over = parent is None or any(each.turn == parent for each in draft.ended) or draft.facts.has_ended(parent)
-    return given.epoch == draft.epoch and is_parent_over
 
 
 def completed_again(draft: Draft, given: Completed) -> None:

@@ -3,7 +3,9 @@
 Only the first open turn is ever dispatched, and it leaves the front only by a TurnCompleted read from `chat.turns`.
 """
 
+from schemas import instants
 from schemas.errors import ErrorCode
+from schemas.ids import TurnId
 from schemas.turns import LATEST, OnBusy, Reason
 from stream_processors.enrichment.draft import Draft, due
 from stream_processors.enrichment.effects import (
@@ -64,11 +66,31 @@ def _verdict(given: Allowed) -> Reason | None:
 
 
 def arrived_late(draft: Draft, given: Allowed) -> None:
-    """The turn's end overtook its request, or the request comes again: nothing starts, and its order is taken."""
+    """The turn's end overtook its request, or the request comes again: nothing starts, and its order is taken.
+
+    The end may be known from the context table alone, and its TurnCompleted come later: its place is taken now.
+    """
     draft.own(given.owner)
     draft.order = max(draft.order, given.order)
     if draft.phase is Phase.UNKNOWN and _has_no_past(draft, given):
         draft.phase = Phase.KNOWN
+    ended = draft.facts.ended(given.turn)
+    if ended is not None:
+        count_in(draft, ended.turn, n=ended.n, epoch=ended.epoch, parent=ended.parent)
+        remember_end(draft, ended.log_end, 0 if ended.ended_at is None else instants.to_ms(ended.ended_at))
+
+
+def count_in(draft: Draft, turn: TurnId, *, n: int, epoch: int, parent: TurnId | None) -> None:
+    """A turn has ended: if it was never met here, another life of the gate has accepted it, and the next comes behind.
+
+    A zombie gate may have ended it before its own parent, which is yet to arrive here and must not follow it in turn.
+    """
+    if n < draft.next_n:
+        return
+    draft.next_n = n + 1
+    is_parent_over = parent is None or any(each.turn == parent for each in draft.ended) or draft.facts.has_ended(parent)
+    if epoch == draft.epoch and is_parent_over:
+        draft.last = turn
 
 
 def _has_no_past(draft: Draft, given: Allowed) -> bool:

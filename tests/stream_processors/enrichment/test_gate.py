@@ -8,7 +8,7 @@ import pytest
 from schemas import codec
 from schemas.errors import ErrorCode, InvariantBroken
 from schemas.topics import CLOSING_POOL
-from schemas.turns import Failure, OnBusy, Reason
+from schemas.turns import ContextTurn, Failure, OnBusy, Reason
 from stream_processors.enrichment.effects import (
     AnnounceDeleted,
     AppendAccepted,
@@ -571,3 +571,26 @@ def test_the_past_is_asked_for_again_when_nobody_waits_for_it_any_more() -> None
     assert run(allowed(T2, 1), state=parked.state).effects == ()
     over = run(completed(T1, n=0), state=parked.state)
     assert [type(effect) for effect in run(allowed(T2, 1), state=over.state).effects] == [LoadContext]
+
+
+def test_a_turn_whose_end_only_the_table_knows_has_its_place() -> None:
+    """Its request comes before its TurnCompleted: who comes next gets another place, and follows it."""
+    first = run(allowed(), completed(T1))
+    ended = ContextTurn(
+        turn=T2,
+        n=2,
+        parent=T1,
+        epoch=0,
+        reason=Reason.STOP,
+        texts=(),
+        log_start=9,
+        log_end=20,
+        ended_at="2026-01-01T00:00:00.000Z",
+    )
+    known = facts(has_ended=lambda turn: turn == T2, ended=lambda turn: ended if turn == T2 else None)
+    late = run(allowed(T2, 1), state=first.state, at=known)
+    assert late.effects == ()
+    third = run(allowed(T3, 2), state=late.state)
+    assert third.state is not None
+    assert [(turn.turn, turn.n, turn.parent) for turn in third.state.turns] == [(T3, 3, T2)]
+    assert third.state.log_end == 20
