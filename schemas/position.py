@@ -17,6 +17,7 @@ from schemas.turns import LogAddress
 _VERSION: Final = "1"
 _MAX_CHARACTERS: Final = 16 * 1024  # some 300 waiting turns; a longer one is nothing that we wrote
 _LANES: Final = {"l": topics.LANES, "u": topics.UNSTORED_LANES}
+_KINDS: Final = {topic: kind for kind, topic in _LANES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +31,8 @@ class Position:
 
 def write(log: LogAddress, offset: int, fold: ConversationFold) -> str:
     """The position's string."""
-    kind = {topics.LANES: "l", topics.UNSTORED_LANES: "u"}.get(log.topic, "o")
-    turns = ",".join(f"{turn[37:]}.{cursor.attempt}.{cursor.seq}" for turn, cursor in fold.open_turns.items())
+    kind = _KINDS.get(log.topic, "o")
+    turns = ",".join([f"{turn[37:]}.{cursor.attempt}.{cursor.seq}" for turn, cursor in fold.open_turns.items()])
     return f"{_VERSION}~{kind}~{log.partition}~{offset}~{fold.order}~{turns}"
 
 

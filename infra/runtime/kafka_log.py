@@ -7,7 +7,7 @@ before it: this reader has connections of its own. No group, no positions kept, 
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -60,7 +60,7 @@ class Entry:
     at_ms: int
     key: bytes | None
     value: bytes | None
-    headers: tuple[tuple[str, bytes], ...] = ()
+    headers: Sequence[tuple[str, bytes]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,8 +245,7 @@ def unpacked(row: tuple[Any, ...], position: int) -> Fetched:
         if not batch.is_control_batch:
             for record in batch:
                 if record.offset >= position:
-                    entry = Entry(record.offset, record.timestamp, record.key, record.value, tuple(record.headers))
-                    entries.append(entry)
+                    entries.append(Entry(record.offset, record.timestamp, record.key, record.value, record.headers))
         # A batch may end in records that compaction took away: its own end is where to go on.
         position = max(position, batch.next_offset)
     return Fetched(entries, position, end)

@@ -4,6 +4,7 @@ Each `main.py` builds a `Service` and awaits `serve`; `run_service` is the root 
 """
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -23,6 +24,9 @@ from schemas.errors import CallerError, SettingsError
 
 # What is left after draining is closing connections: a store or broker that hangs then is left behind.
 _STOP_S: Final = 5.0
+# Records and frames are freed as they are let go, without a cycle: looking for cycles every 700 objects, Python's
+# default, took 28 % of a delivery node's CPU at 5 000 records/s (`bench_centrifugo`).
+_GC_THRESHOLDS: Final = (50_000, 20, 10)
 
 log = logging.getLogger(__name__)
 
@@ -244,6 +248,7 @@ def run_service(
     """
     try:
         configure(source.read(LogSettings, "log"), role)
+        gc.set_threshold(*_GC_THRESHOLDS)
         if with_uvloop:
             uvloop.run(_guarded(run, source))
         else:
