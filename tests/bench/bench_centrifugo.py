@@ -92,8 +92,8 @@ class Ours:
 
     def is_ready(self, payload: bytes) -> bool:
         answer = json.loads(payload)
-        assert answer["type"] == "subscribed", answer
-        return True
+        assert answer["type"] in ("subscribed", "alive"), answer
+        return bool(answer["type"] == "subscribed")
 
     def messages(self, payload: bytes) -> int:
         return 0 if b'"type":"alive"' in payload[:40] else 1
