@@ -20,6 +20,7 @@ from schemas import topics
 from schemas.turns import LogAddress
 from tests.delivery.scene import fresh_conversation
 from tests.support.brokers import LoopThread
+from tests.support.second_broker import second_broker
 from tests.support.waiting import until
 
 LIMIT_S = 30.0
@@ -57,13 +58,21 @@ class Bench:
         for value in values:
             await self.appender.append_bytes(log.topic, value, key=b"k")
 
+    async def all_read(self, logs: Sequence[LogAddress], expected: Sequence[bytes]) -> None:
+        """Write the last of what is expected to each, and wait until all have been read whole."""
+        await asyncio.gather(*(self.write(log, expected[-1]) for log in logs))
+        await self.until(lambda: all(self.values(log) == expected for log in logs))
+
     def values(self, log: LogAddress) -> list[bytes | None]:
         return [value for _, value in self.read.get(log, [])]
 
 
 @asynccontextmanager
-async def opened(bootstrap: str, prefix: str, tuning: TailTuning | None = None) -> AsyncIterator[Bench]:
-    bench = Bench(KafkaSettings(bootstrap=bootstrap, topic_prefix=prefix), tuning or TailTuning())
+async def opened(
+    bootstrap: str, prefix: str, tuning: TailTuning | None = None, *, copies: int = 1
+) -> AsyncIterator[Bench]:
+    settings = KafkaSettings(bootstrap=bootstrap, topic_prefix=prefix, replication_factor=copies)
+    bench = Bench(settings, tuning or TailTuning())
     await asyncio.gather(bench.tail.start(), bench.appender.start())
     broken = asyncio.ensure_future(bench.tail.broken())
     try:
@@ -245,3 +254,29 @@ async def test_a_broker_that_goes_and_comes(broker_loop: LoopThread, tmp_path: P
             assert bench.tail.is_live
     finally:
         await asyncio.to_thread(broker_loop.run, node.stop(limit_s=0))
+
+
+async def test_leaders_that_move(broker_loop: LoopThread, tmp_path: Path, topic_prefix: str) -> None:
+    """Logs of two brokers are read from both; when one goes, killed or not, its logs are read at the other."""
+    first = local_kafka(tmp_path / "first")
+    bootstrap = await asyncio.to_thread(broker_loop.run, first.start())
+    second = second_broker(first, tmp_path / "second")
+    try:
+        await asyncio.to_thread(broker_loop.run, second.start())
+        async with opened(bootstrap, topic_prefix, copies=2) as bench:
+            logs = await bench.logs(6)
+            for log in logs:
+                bench.tail.add(log, 0)
+            expected = [b"by both"]
+            await bench.all_read(logs, expected)
+            assert len(bench.tail._nodes) == 2
+            for kills in (False, True):
+                await asyncio.to_thread(broker_loop.run, second.stop(limit_s=0 if kills else None))
+                expected += [b"by one, killed" if kills else b"by one"]
+                await bench.all_read(logs, expected)
+                await asyncio.to_thread(broker_loop.run, second.start())
+                expected += [b"by both again"]
+                await bench.all_read(logs, expected)
+    finally:
+        await asyncio.to_thread(broker_loop.run, second.stop(limit_s=0))
+        await asyncio.to_thread(broker_loop.run, first.stop(limit_s=0))
