@@ -9,6 +9,8 @@ from delivery.directory.directory import Directory
 from delivery.directory.refreshing import Refreshing
 from delivery.history.past import Past
 from delivery.hub.hub import Hub, Words
+from delivery.hub.lane_index import IndexBounds
+from delivery.lanes import Lanes, Remembered
 from delivery.node import DirectoryFeed, KeyFeed, Node
 from delivery.protocol import events
 from delivery.protocol.dialogue import Bounds, Dialogue
@@ -75,6 +77,8 @@ def build(
     turn_store = TurnStore(store)
     ranges = LogReader(kafka, ROLE)
     probe = LogReader(kafka, f"{ROLE}-probe", patience_s=_PROBE_S)
+    backward = LogReader(kafka, f"{ROLE}-lanes")
+    lanes = Lanes(backward, _remembered(settings, kafka), SYSTEM.wall_ms)
     keyring, directory = Keyring(), Directory()
     keys, conversations = KeyFeed(keyring), DirectoryFeed(directory)
     key_follower = Follower(kafka, topics.KEYS, keys.take, role=ROLE)
@@ -101,7 +105,8 @@ def build(
         refresh_directory=Refreshing(conversation_follower.refresh),
         seal=seal,
         touched=touched,
-        lanes=kafka.lanes,
+        lanes=lanes,
+        lane_count=kafka.lanes,
         max_replay=settings.max_replay,
         wall_ms=SYSTEM.wall_ms,
         on_lag_s=metrics.histogram("parley_stream_lag_seconds").observe,
@@ -136,12 +141,24 @@ def build(
         server=server,
         streams=streams,
         tail=tail,
-        readers=(ranges, probe),
+        lanes=lanes,
+        readers=(ranges, probe, backward),
         followers=(key_follower, conversation_follower),
         store=store,
         relay=relay,
     )
     return node
+
+
+def _remembered(settings: DeliverySettings, kafka: KafkaSettings) -> Remembered:
+    """Each lane's share: conversations are spread over lanes by their ids."""
+    tailed = 2 * kafka.lanes  # stored and unstored
+    bounds = IndexBounds(
+        window_s=settings.lane_lookback_s,
+        entries=max(1, settings.lane_index_entries // tailed),
+        recent_bytes=settings.lane_recent_bytes // tailed,
+    )
+    return Remembered(bounds=bounds, rebuild_records=settings.lane_rebuild_records)
 
 
 def _unreadable(address: LogAddress, offset: int, error: ContractError) -> None:

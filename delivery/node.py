@@ -9,6 +9,7 @@ from aiohttp import web
 
 from delivery.access.keyring import Keyring
 from delivery.directory.directory import Directory
+from delivery.lanes import Lanes
 from delivery.relay.http_relay import HttpRelay
 from delivery.streams import Streams
 from delivery.tailer.kafka_tail import KafkaTail
@@ -37,6 +38,7 @@ class Node:
         server: StreamServer,
         streams: Streams,
         tail: KafkaTail,
+        lanes: Lanes,
         readers: Sequence[LogReader],
         followers: Sequence[Follower],
         store: Store,
@@ -46,6 +48,7 @@ class Node:
         self._server = server
         self._streams = streams
         self._tail = tail
+        self._lanes = lanes
         self._readers = readers
         self._followers = followers
         self._store = store
@@ -79,7 +82,9 @@ class Node:
 
     async def watch(self) -> None:
         """Wait for ever; raises what a task of ours died of."""
-        watched = [asyncio.ensure_future(each) for each in (self._server.failed(), self._go_on())]
+        watched = [
+            asyncio.ensure_future(each) for each in (self._server.failed(), self._go_on(), self._lanes.read_back())
+        ]
         try:
             done, _ = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
             for task in done:

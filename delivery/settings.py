@@ -55,7 +55,27 @@ class DeliverySettings:
     )
     lane_lookback_s: float = field(
         default=3600.0,
-        metadata={"doc": "seconds for which a lane is searched for open turns: longer than any turn's deadline"},
+        metadata={
+            "doc": "seconds for which a lane is searched for open turns, and for which its index remembers who spoke "
+            "where: longer than any turn's deadline"
+        },
+    )
+    lane_index_entries: int = field(
+        # 500 000: 110 MB at worst, if each record is another conversation's. An hour of ten turns a second are 36 000.
+        default=500_000,
+        metadata={
+            "doc": "conversations and stretches that the indexes of all lanes remember; what is more is forgotten"
+        },
+    )
+    lane_recent_bytes: int = field(
+        # 64 MiB: at 5 000 records/s over 16 lanes the last 4 to 8 s, longer than clients take to come back after a cut.
+        default=64 * 1024 * 1024,
+        metadata={"doc": "newest records of all lanes that are held whole, so that who was just cut off reads no log"},
+    )
+    lane_rebuild_records: int = field(
+        # 50 000 take about half a second of CPU, in the background.
+        default=50_000,
+        metadata={"doc": "records of each lane that a starting node reads back for its index"},
     )
     keyed_lookback_s: float = field(
         # 600 s: the gateway's default deadline: an older turn of that key has ended.
@@ -70,10 +90,11 @@ class DeliverySettings:
         """Refuse what can't work."""
         positive = (
             "max_connections", "max_tenant_connections", "max_subscriptions", "outbox_bytes", "frame_bytes", "alive_s",
-            "ping_s", "socket_s", "lane_lookback_s", "keyed_lookback_s", "cold_polls",
+            "ping_s", "socket_s", "lane_lookback_s", "lane_index_entries", "keyed_lookback_s", "cold_polls",
         )  # fmt: skip
+        may_be_zero = ("drain_spread_s", "max_replay", "lane_recent_bytes", "lane_rebuild_records")
         faults = [f"{name}: must be more than 0" for name in positive if getattr(self, name) <= 0]
-        faults += [f"{name}: must be 0 or more" for name in ("drain_spread_s", "max_replay") if getattr(self, name) < 0]
+        faults += [f"{name}: must be 0 or more" for name in may_be_zero if getattr(self, name) < 0]
         if not 0 <= self.port < 65536:  # noqa: PLR2004 - TCP ports
             faults.append(f"port: {self.port} is not a TCP port")
         if not self.gateways:

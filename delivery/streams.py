@@ -8,13 +8,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Final, Protocol
 
 from delivery.directory.directory import Directory, Known
 from delivery.history.past import Past, Whose
 from delivery.history.port import LogRanges
 from delivery.hub.hub import Channel, Hub, TailedLog
-from delivery.hub.lane_memory import LaneMemory
+from delivery.lanes import Lanes
 from delivery.protocol.dialogue import Dialogue, Join
 from delivery.protocol.positions import WHOLE, Seal
 from delivery.protocol.subscription import Subscription
@@ -30,8 +31,6 @@ from schemas.turns import LogAddress
 
 # Records of the past that are handed on between two looks at whether the socket still takes them.
 _CHUNK: Final = 64
-# Two generations of 15 min: longer than the default deadline, so that a lane is seldom scanned for an open turn.
-_LANE_GENERATION_S: Final = 900.0
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +51,7 @@ class Streams:
     Args:
         touched: dialogues that have something to send.
         ranges: reads logs, patient with brokers. probe: the same with little patience, for topics that may not exist.
-        lanes: partitions of the lane topics.
+        lanes: the indexes of lanes. lane_count: partitions of the lane topics.
         max_replay: offsets between a position and the end that are still read one by one; more is a history.
         on_lag_s: told once a batch how old its oldest record is.
     """
@@ -68,7 +67,8 @@ class Streams:
         refresh_directory: Callable[[], Awaitable[None]],
         seal: Seal,
         touched: list[Dialogue],
-        lanes: int,
+        lanes: Lanes,
+        lane_count: int,
         max_replay: int,
         wall_ms: Callable[[], int],
         on_lag_s: Callable[[float], None],
@@ -82,6 +82,7 @@ class Streams:
         self._seal = seal
         self._touched = touched
         self._lanes = lanes
+        self._lane_count = lane_count
         self._max_replay = max_replay
         self._wall_ms = wall_ms
         self._on_lag_s = on_lag_s
@@ -94,9 +95,11 @@ class Streams:
         self._tail = tail
 
     async def open_lanes(self) -> None:
-        """Tail every lane, so that their memories begin now. Raises KafkaUnavailable."""
+        """Tail every lane, so that their indexes begin now. Raises KafkaUnavailable."""
         names = (topics.LANES, topics.UNSTORED_LANES)
-        await asyncio.gather(*(self._tailed(LogAddress(name, lane)) for name in names for lane in range(self._lanes)))
+        await asyncio.gather(
+            *(self._tailed(LogAddress(name, lane)) for name in names for lane in range(self._lane_count))
+        )
 
     # --- from the tail ------------------------------------------------------------------------------------------------
 
@@ -175,7 +178,7 @@ class Streams:
             principal is not None and not principal.reaches(conversation, tenant=known.tenant, user=known.user)
         ):
             raise NotFound("no such conversation")
-        return known, topics.address(conversation, retired=known.retired, stored=True, lanes=self._lanes)
+        return known, topics.address(conversation, retired=known.retired, stored=True, lanes=self._lane_count)
 
     async def _registered(
         self, address: LogAddress, dialogue: Dialogue, subscription: Subscription
@@ -205,10 +208,8 @@ class Streams:
             await asyncio.shield(opening)
 
     async def _open(self, address: LogAddress) -> None:
-        is_own = topics.is_own_topic(address)
         end = await self._end(address)
-        memory = None if is_own else LaneMemory(end, _LANE_GENERATION_S, time.monotonic())
-        self._hub.open(address, end, memory)
+        self._hub.open(address, end, None if topics.is_own_topic(address) else self._lanes.begin(address, end))
         if self._tail is not None:
             self._tail.add(address, end)
 
@@ -245,7 +246,7 @@ class Streams:
             log=tailed.address,
             end=tailed.offset + 1,
             created_at_ms=None if known is None else known.created_at_ms,
-            memory=tailed.memory,
+            index=tailed.index,
         )
         position = await self._resumable(subscription, frame, whose)
         if position is not None:
@@ -282,14 +283,11 @@ class Streams:
         position = self._seal.read(frame.after, subscription.conversation, _scope(subscription))
         if position is None or position.log != whose.log:
             return None
-        behind = whose.end - (position.offset + 1)
-        if behind == 0:
-            return position
         first = position.offset + 1
-        known = first if whose.memory is None else whose.memory.first(whose.conversation, first)
-        if behind > 0 and known is None:
-            return position
-        if behind > self._max_replay and known == first:
+        reading = whose.reading(first)
+        if first <= whose.end and not reading.stretches:
+            return position  # what is behind it, if anything, is held here
+        if reading.records > self._max_replay:
             return None
         return position if await self._past.is_kept(whose, first) else None
 
@@ -326,12 +324,9 @@ class Streams:
 
     async def _replay(self, dialogue: Dialogue, subscription: Subscription, whose: Whose, start: int) -> None:
         """Hand the records of `[start, whose.end)` to the subscription, as fast as the socket takes them."""
-        known = start if whose.memory is None else whose.memory.first(whose.conversation, start)
-        if known is None:
-            return
         socket: Socket = dialogue.owner
         handed = 0
-        reading = self._past.replay(whose, known) if subscription.turn is not None else self._past.read(whose, known)
+        reading = self._past.replay(whose, start) if subscription.turn is not None else self._past.read(whose, start)
         async for logged in reading:
             subscription.replay(logged)
             if subscription.is_over:
@@ -351,13 +346,7 @@ class Streams:
             channel.begin(subscription.fold, seen)
             if channel.begun_at > seen:
                 # Another reader's later place began the channel: what it skipped is read here.
-                stretch = Whose(
-                    conversation=whose.conversation,
-                    log=whose.log,
-                    end=channel.begun_at + 1,
-                    created_at_ms=None,
-                    memory=None,
-                )
+                stretch = replace(whose, end=channel.begun_at + 1)
                 await self._replay(dialogue, subscription, stretch, seen + 1)
                 seen = channel.begun_at
         subscription.caught_up(seen)

@@ -8,7 +8,7 @@ from typing import Final
 from delivery.history import place
 from delivery.history.port import LogRanges, Rows
 from delivery.history.snapshot import Snapshot, SnapshotFold
-from delivery.hub.lane_memory import LaneMemory
+from delivery.hub.lane_index import LaneIndex, Reading
 from delivery.protocol import events
 from delivery.protocol.events import Logged
 from infra.runtime.kafka_client import RangeGone
@@ -33,14 +33,20 @@ class Whose:
     Args:
         end: the offset behind the last record to read.
         created_at_ms: of the conversation; None = not known.
-        memory: of its lane; None for an own topic.
+        index: of its lane; None for an own topic.
     """
 
     conversation: ConversationId
     log: LogAddress
     end: int
     created_at_ms: int | None
-    memory: LaneMemory | None
+    index: LaneIndex | None
+
+    def reading(self, start: int) -> Reading:
+        """How to come by the records from `start` up to `end`."""
+        if self.index is not None:
+            return self.index.reading(self.conversation, start, self.end)
+        return Reading((range(start, self.end),) if start < self.end else (), ())
 
 
 class Past:
@@ -107,15 +113,12 @@ class Past:
         Raises:
             KafkaUnavailable: the log can't be read now.
         """
-        known = start if whose.memory is None else whose.memory.first(whose.conversation, start)
-        if known is None or known >= whose.end:
-            return
         try:
-            async for logged in self.read(whose, known):
+            async for logged in self.read(whose, start):
                 yield logged
         except RangeGone:
             beginning, _ = await self._ranges.bounds(whose.log.topic, whose.log.partition)
-            if beginning <= known:
+            if beginning <= start:
                 raise
             async for logged in self.read(whose, beginning):
                 yield logged
@@ -128,16 +131,16 @@ class Past:
             KafkaUnavailable: the log can't be read now.
         """
         key = whose.conversation.encode()
-        if start >= whose.end:
-            return
-        async for entry in self._ranges.read(whose.log.topic, whose.log.partition, start, whose.end):
-            if entry.key != key or entry.value is None:
-                continue
-            try:
-                logged = events.read(entry.offset, entry.value)
-            except ContractError as error:
-                log.warning("a record can't be read: %s", error, extra=_place(whose.log, entry.offset))
-                continue
+        # Told before the first await: the index goes on forgetting while this is read.
+        reading = whose.reading(start)
+        for stretch in reading.stretches:
+            async for entry in self._ranges.read(whose.log.topic, whose.log.partition, stretch.start, stretch.stop):
+                if entry.key == key and entry.value is not None:
+                    logged = _logged(whose.log, entry.offset, entry.value)
+                    if logged is not None:
+                        yield logged
+        for held in reading.held:
+            logged = _logged(whose.log, held.offset, held.value)
             if logged is not None:
                 yield logged
 
@@ -150,6 +153,8 @@ class Past:
         by_row = place.start_of(anchor, whose.log)
         if topics.is_own_topic(whose.log):
             return by_row or 0
+        if by_row is not None and whose.index is not None and by_row >= whose.index.since:
+            return by_row  # only its own stretches will be read: no use in a place that may be later
         created_at_ms = whose.created_at_ms or ids.created_at_ms(ids.conversation_hex(whose.conversation)) or 0
         since_ms = max(created_at_ms - place.MARGIN_MS, self._wall_ms() - self._lane_lookback_ms)
         return max(by_row or 0, await self._at(whose.log, since_ms))
@@ -172,6 +177,14 @@ class Past:
             return await self._rows.turn(turn)
         except CassandraUnavailable:
             return None
+
+
+def _logged(address: LogAddress, offset: int, value: bytes) -> Logged | None:
+    try:
+        return events.read(offset, value)
+    except ContractError as error:
+        log.warning("a record can't be read: %s", error, extra=_place(address, offset))
+        return None
 
 
 def _place(address: LogAddress, offset: int) -> dict[str, object]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from delivery.hub.lane_memory import LaneMemory
+from delivery.hub.lane_index import LaneIndex
 from schemas.errors import ContractError
 from schemas.fold import ConversationFold
 from schemas.ids import ConversationId, TurnId
@@ -161,15 +161,15 @@ class TailedLog:
 
     Args:
         offset: the last one that the tail handed on, or the one before the first that it will.
-        memory: of a lane; None for an own topic.
+        index: of a lane; None for an own topic.
     """
 
-    __slots__ = ("address", "channels", "memory", "offset")
+    __slots__ = ("address", "channels", "index", "offset")
 
-    def __init__(self, address: LogAddress, offset: int, memory: LaneMemory | None) -> None:
+    def __init__(self, address: LogAddress, offset: int, index: LaneIndex | None) -> None:
         self.address = address
         self.offset = offset
-        self.memory = memory
+        self.index = index
         self.channels: dict[bytes, Channel] = {}
 
 
@@ -190,9 +190,9 @@ class Hub:
         """The log if it is tailed."""
         return self._logs.get(address)
 
-    def open(self, address: LogAddress, next_offset: int, memory: LaneMemory | None) -> TailedLog:
+    def open(self, address: LogAddress, next_offset: int, index: LaneIndex | None) -> TailedLog:
         """The log is tailed from `next_offset` on."""
-        log = TailedLog(address, next_offset - 1, memory)
+        log = TailedLog(address, next_offset - 1, index)
         self._logs[address] = log
         return log
 
@@ -233,20 +233,20 @@ class Hub:
         log = self._logs.get(address)
         if log is None:
             return
-        memory = log.memory
+        index = log.index
         for entry in entries:
             if entry.offset <= log.offset:
                 continue
             log.offset = entry.offset
             if entry.key is None or entry.value is None:
                 continue
-            if memory is not None:
-                memory.saw(entry.key, entry.offset)
+            if index is not None:
+                index.saw(entry.key, entry.offset, entry.value)
             channel = log.channels.get(entry.key)
             if channel is not None:
                 self._feed(channel, entry.offset, entry.value)
-        if memory is not None:
-            memory.turn(log.offset + 1, now_s)
+        if index is not None:
+            index.forget(log.offset + 1, now_s)
 
     def _feed(self, channel: Channel, offset: int, value: bytes) -> None:
         try:

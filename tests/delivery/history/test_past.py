@@ -6,13 +6,14 @@ from dataclasses import replace
 import pytest
 
 from delivery.history.past import Past, Whose
-from delivery.hub.lane_memory import LaneMemory
+from delivery.hub.lane_index import LaneIndex
 from infra.runtime.kafka_client import RangeGone
 from schemas import ids, topics
 from schemas.errors import CassandraUnavailable, KafkaUnavailable
 from schemas.ids import ConversationId, TurnId
 from schemas.records import TurnCompleted
 from schemas.turns import LogAddress
+from tests.delivery.hub.lanes import BOUNDS
 from tests.delivery.protocol.readings import Entry, entries
 from tests.support import samples
 from tests.support.logs import TURNS, accepted, delta, ended, started
@@ -77,9 +78,9 @@ def past(logs: Logs, rows: Rows, told: list[bool] | None = None) -> Past:
     )  # fmt: skip
 
 
-def whose(log: LogAddress, end: int, memory: LaneMemory | None = None, created_at_ms: int | None = None) -> Whose:
+def whose(log: LogAddress, end: int, index: LaneIndex | None = None, created_at_ms: int | None = None) -> Whose:
     """What is to be read."""
-    return Whose(conversation=CONVERSATION, log=log, end=end, created_at_ms=created_at_ms, memory=memory)
+    return Whose(conversation=CONVERSATION, log=log, end=end, created_at_ms=created_at_ms, index=index)
 
 
 def talk() -> list[Entry]:
@@ -131,9 +132,32 @@ async def test_a_lane_is_read_from_the_newest_row_or_time() -> None:
     await past(logs, Rows()).snapshot(whose(LANE, end, created_at_ms=NOW_MS - 10_000))
     await past(logs, Rows()).snapshot(whose(LANE, end, created_at_ms=1))
     assert logs.asked == [(end - 50, end), (end - 70, end), (end - 3600, end)]
-    memory = LaneMemory(end - 5000, 60.0, 0.0)
-    await past(logs, Rows()).snapshot(whose(LANE, end, memory, created_at_ms=1))
+    await past(logs, Rows()).snapshot(whose(LANE, end, LaneIndex(end - 5000, BOUNDS, 0.0), created_at_ms=1))
     assert len(logs.asked) == 3
+
+
+async def test_a_lane_is_read_by_its_index() -> None:
+    """Of what the index knows only the conversation's stretches are read, and what it holds is read nowhere."""
+    index = LaneIndex(100, replace(BOUNDS, recent_bytes=10_000), 0.0)
+    mine = talk()
+    for place, entry in enumerate(mine[:3]):
+        index.saw(CONVERSATION.encode(), 500 + place, entry.value or b"")
+    for offset in range(503, 900):
+        index.saw(b"conv_other", offset, bytes(200))
+    for place, entry in enumerate(mine[3:]):
+        index.saw(CONVERSATION.encode(), 900 + place, entry.value or b"")
+    held = [Entry(500 + place, entry.key, entry.value) for place, entry in enumerate(mine[:3])]
+    logs = Logs(held)
+    row: TurnCompleted = replace(samples.sample(TurnCompleted), log=LANE, log_start=150, n=1)
+    reader = past(logs, Rows((row,)))
+    assert [each.offset async for each in reader.read(whose(LANE, 903, index), 150)] == [500, 501, 502, 900, 901, 902]
+    assert [each.offset async for each in reader.read(whose(LANE, 902, index), 502)] == [502, 900, 901]
+    assert logs.asked == [(500, 503), (502, 503)]
+    logs.asked.clear()
+    await reader.snapshot(whose(LANE, 903, index))
+    assert logs.asked == [(500, 503)]  # the row's place, which the index knows; no look-back was asked for
+    assert [each.offset async for each in reader.read(whose(LANE, 502, index), 40)] == [500, 501]
+    assert logs.asked[1:] == [(40, 100), (500, 502)]
 
 
 async def test_a_turn_begins_by_its_id_or_its_row() -> None:

@@ -3,9 +3,10 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delivery.hub.lane_memory import LaneMemory
+from delivery.hub.lane_index import LaneIndex
 from schemas.fold import ConversationFold
 from schemas.records import LogRecord
+from tests.delivery.hub.lanes import BOUNDS
 from tests.delivery.protocol.readings import LANE, LOG, Entry, Sink, entries, hub, logged, taken, write
 from tests.support.logs import TURNS, accepted, delta, started, wild_logs
 
@@ -61,8 +62,8 @@ def test_two_readers_that_begin_together_both_miss_nothing(records: list[LogReco
 def test_a_lane_is_shared() -> None:
     """In a lane each conversation's readers get their own records; what the tail repeats comes once."""
     centre, sink = hub(), Sink()
-    memory = LaneMemory(0, 60.0, 0.0)
-    channel = centre.join(centre.open(LANE, 0, memory), sink.subscription)
+    index = LaneIndex(0, BOUNDS, 0.0)
+    channel = centre.join(centre.open(LANE, 0, index), sink.subscription)
     live(sink)
     channel.begin(ConversationFold(), -1)
     mine = entries([accepted(TURNS[0], 1), started(TURNS[0], 1)], start=5)
@@ -70,7 +71,7 @@ def test_a_lane_is_shared() -> None:
     centre.take(LANE, [other, *mine], 0.0)
     centre.take(LANE, mine, 0.0)
     assert sink.offsets == [5, 6]
-    assert memory.first(sink.subscription.conversation, 0) == 5
+    assert [each.offset for each in index.reading(sink.subscription.conversation, 0, 7).held] == [5, 6]
 
 
 def test_unreadable_records_are_told_and_skipped() -> None:
