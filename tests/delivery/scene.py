@@ -8,7 +8,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 from aiohttp import web
 from websockets.asyncio.client import ClientConnection, connect
@@ -149,6 +149,14 @@ class Talk:
         return completed
 
 
+class Listening(Protocol):
+    """A node, in this process or another."""
+
+    @property
+    def port(self) -> int:
+        """The stream's."""
+
+
 class Client:
     """A reader with the real `websockets` client; frames as plain values."""
 
@@ -235,7 +243,9 @@ class Scene:
         await node._store.connected()
         return node
 
-    async def client(self, node: Node, *, token: str | None = None, path: str = "/v1/stream", **more: Any) -> Client:
+    async def client(
+        self, node: Listening, *, token: str | None = None, path: str = "/v1/stream", **more: Any
+    ) -> Client:
         """A connected client, by the scene's key unless told."""
         headers = {"Authorization": f"Bearer {token or self.key}"} if token != "" else {}
         socket = await connect(
@@ -310,10 +320,12 @@ class Scene:
 
 
 @asynccontextmanager
-async def open_scene(kafka: str, cassandra: tuple[str, int], prefix: str, keyspace: str) -> AsyncIterator[Scene]:
+async def open_scene(
+    kafka: str, cassandra: tuple[str, int], prefix: str, keyspace: str, *, lanes: int = 2
+) -> AsyncIterator[Scene]:
     """Topics, tables, an appender, a gateway and a key."""
     async with AsyncExitStack() as stack:
-        settings = KafkaSettings(bootstrap=kafka, topic_prefix=prefix, lanes=2, partitions=1)
+        settings = KafkaSettings(bootstrap=kafka, topic_prefix=prefix, lanes=lanes, partitions=1)
         host, port = cassandra
         where = CassandraSettings(contact_points=(host,), port=port, keyspace=keyspace)
         store = Store(where)

@@ -12,7 +12,7 @@ from tests.support.waiting import until
 async def test_a_node_serves_is_measured_and_drains(scene: Scene) -> None:
     """On uvloop as on asyncio: it streams, tells connections and lag, and at SIGTERM sends clients away."""
     async with node_process(scene, DELIVERY_DRAIN_SPREAD_S=0.1) as node:
-        client = await scene.client(node)  # type: ignore[arg-type]
+        client = await scene.client(node)
         talk = await scene.talk()
         await client.subscribe(talk.conversation)
         await talk.turn(deltas=5)
@@ -37,7 +37,7 @@ async def test_a_store_that_is_away_degrades(scene: Scene) -> None:
         assert "cassandra" in json.loads(body)["degraded"][0]
         talk = await scene.talk()
         await talk.stored_turn()
-        client = await scene.client(node)  # type: ignore[arg-type]
+        client = await scene.client(node)
         answer = await client.subscribe(talk.conversation)
         assert [each["text"] for each in answer["history"]["messages"]] == ["hello", "w0 w1 w2 "]
 
@@ -54,7 +54,7 @@ async def test_without_kafka_clients_are_told_to_come_back(scene: Scene) -> None
 
         async def refuses() -> bool:
             try:
-                client = await scene.client(node)  # type: ignore[arg-type]
+                client = await scene.client(node)
             except ConnectionRefusedError:
                 return False
             return (await client.closed())[0] == 4000

@@ -1,15 +1,9 @@
 """The whole of delivery by its socket: history, replay and live from real logs and rows."""
 
-from typing import Any
-
 import pytest
 
+from tests.delivery.cuts import text_of
 from tests.delivery.scene import Scene, fresh_turn, stripped
-
-
-def texts(frames: list[dict[str, Any]]) -> str:
-    """The answer in these events."""
-    return "".join(frame["event"]["text"] for frame in frames if frame["event"]["type"] == "turn.delta")
 
 
 @pytest.mark.parametrize("in_lane", [False, True])
@@ -81,9 +75,9 @@ async def test_many_readers_get_the_same_bytes(scene: Scene) -> None:
     await talk.append_all([*(talk.delta(turn, seq) for seq in range(10, 20)), talk.ended(accepted, 20)])
     whole = [await each.events_until_ended() for each in early]
     assert all(frames == whole[0] for frames in whole)
-    assert texts(whole[0]) == "".join(f"w{seq} " for seq in range(20))
+    assert text_of(whole[0]) == "".join(f"w{seq} " for seq in range(20))
     for text, each in zip(seen, late, strict=True):
-        assert text + texts(await each.events_until_ended()) == texts(whole[0])
+        assert text + text_of(await each.events_until_ended()) == text_of(whole[0])
 
 
 async def test_an_unreadable_position_gets_the_history(scene: Scene) -> None:
