@@ -152,14 +152,19 @@ class Streams:
         except DependencyError as error:
             log.warning("a subscribe failed: %s", error)
             dialogue.refused(subscription, ErrorCode.UNAVAILABLE, "the conversation can't be read now: try again")
-        dialogue.check()
-        self.flush()
+        self._check(dialogue)
 
     def leave(self, subscription: Subscription) -> None:
         """Feed it no more; an own topic that nobody reads is left. Idempotent."""
         address, _ = self._where.pop(subscription, (None, None))
         if address is not None and self._hub.leave(address, subscription):
             self._close(address)
+
+    def _check(self, dialogue: Dialogue) -> None:
+        """Close it when too much waits, which only the socket can tell: one answer may be larger than the bound."""
+        self.flush()
+        dialogue.check()
+        self.flush()
 
     async def _locate(
         self, dialogue: Dialogue, frame: Subscribe, conversation: ConversationId
@@ -333,8 +338,7 @@ class Streams:
                 return
             handed += 1
             if handed % _CHUNK == 0:
-                dialogue.check()
-                self.flush()
+                self._check(dialogue)
                 await socket.drained()
 
     async def _go_live(

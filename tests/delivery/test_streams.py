@@ -80,6 +80,20 @@ async def test_many_readers_get_the_same_bytes(scene: Scene) -> None:
         assert text + text_of(await each.events_until_ended()) == text_of(whole[0])
 
 
+async def test_an_answer_above_the_bound_is_no_slow_reader(scene: Scene) -> None:
+    """A turn whose text alone exceeds what may wait is told to a new reader whole, and goes on live."""
+    talk = await scene.talk()
+    turn = fresh_turn(talk.conversation)
+    accepted = talk.accepted(turn)
+    await talk.append_all([accepted, talk.started(turn), *(talk.delta(turn, seq, "x" * 5000) for seq in range(20))])
+    client = await scene.client(await scene.node(outbox_bytes=64 * 1024))
+    answer = await client.subscribe(talk.conversation)
+    [opened] = answer["history"]["open_turns"]
+    assert opened["answer"] == "x" * 100_000
+    await talk.append_all([talk.delta(turn, 20), talk.ended(accepted, 21)])
+    assert text_of(await client.events_until_ended()) == "w20 "
+
+
 async def test_an_unreadable_position_gets_the_history(scene: Scene) -> None:
     """A position that isn't ours, or is another conversation's, gives the conversation so far, not an error."""
     talk, other = await scene.talk(), await scene.talk()
