@@ -76,6 +76,9 @@ class Admission:
         left_s = (ticket.expires_at_ms - now_ms) // 1000 + 60  # clocks of two nodes may differ
         if not await self._redeem(ticket.id, left_s):
             raise Unauthenticated("the ticket was used before: ask POST /v1/tickets for a new one")
+        # Who ends a revoked key's sockets doesn't see one that is still being let in.
+        if not self._keyring.knows(ticket.principal.key_id):
+            raise Unauthenticated("the ticket's key was revoked")
         return Access(principal=ticket.principal, expires_at_ms=now_ms + int(self._socket_s * 1000))
 
 

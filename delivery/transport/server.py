@@ -146,12 +146,14 @@ class StreamServer:
         tenant = self._counted.pop(connection, None)
         if tenant is not None:
             self._tenants[tenant] -= 1
+            if not self._tenants[tenant]:
+                del self._tenants[tenant]  # a node lives longer than most tenants' sockets
         if not self._connections:
             self._emptied.set()
 
     def room(self, connection: Connection, access: Access) -> bool:
-        """True when the node takes this one more; gateways always find room."""
-        if access.principal is None:
+        """True when the node takes this one more; gateways always find room, who has left meanwhile takes none."""
+        if access.principal is None or connection not in self._connections:
             return True
         tenant = access.principal.tenant
         if len(self._connections) > self._max_connections or self._tenants[tenant] >= self._max_tenant_connections:

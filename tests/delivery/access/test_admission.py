@@ -27,6 +27,7 @@ class Desk:
         self.arrives: KeyChanged | None = None
         if knows:
             self.keyring.put(self.record())
+        self.is_revoked_meanwhile = False
         self.admission = Admission(
             self.keyring, refresh=self.refresh, redeem=self.redeem, secret=SECRET, socket_s=60.0, wall_ms=lambda: NOW_MS
         )
@@ -49,12 +50,22 @@ class Desk:
         if ticket in self.used:
             return False
         self.used.add(ticket)
+        if self.is_revoked_meanwhile:
+            self.keyring.put(replace(self.record(), revoked=True))
         return True
 
     def ticket(self, secret: str = SECRET, expires_at_ms: int = NOW_MS + 5000) -> str:
         principal = identity.Principal(tenant="acme", key_id="k1", tier="t", scopes=("read",), user="ada")
         ticket = identity.Ticket(id="t1", principal=principal, expires_at_ms=expires_at_ms)
         return identity.write_ticket(ticket, secret.encode())
+
+
+async def test_a_key_revoked_while_its_ticket_is_redeemed_opens_nothing() -> None:
+    """The store takes its time; a key that is revoked in it opens no socket that nobody would close."""
+    desk = Desk()
+    desk.is_revoked_meanwhile = True
+    with pytest.raises(Unauthenticated):
+        await desk.admission.access(desk.ticket())
 
 
 async def test_who_is_let_in() -> None:

@@ -8,11 +8,13 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from delivery.node import Node
+from delivery.protocol.access import Access
 from delivery.transport.connection import Connection
 from schemas import identity
 from schemas.frames import CloseCode
 from schemas.records import MovedLogged
 from tests.delivery.scene import LIMIT_S, TENANT, TOKEN, USER, Client, Scene, fresh_turn
+from tests.support.waiting import until
 
 GOOD = ("read", "write")
 
@@ -267,6 +269,35 @@ async def test_too_many_are_closed_with_4003(scene: Scene) -> None:
                 break
             except ConnectionClosed:
                 continue
+
+
+async def test_who_left_before_it_was_let_in_takes_no_place(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A socket that is cut while its token is checked isn't counted for its tenant when the check is done."""
+    node = await scene.node(max_tenant_connections=1)
+    server = node._server
+    may_go_on = asyncio.Event()
+    checked: asyncio.Queue[None] = asyncio.Queue()
+    access = server.access
+
+    async def slow(token: str | None) -> Access:
+        checked.put_nowait(None)
+        await may_go_on.wait()
+        return await access(token)
+
+    monkeypatch.setattr(server, "access", slow)
+    leaving = await scene.client(node)
+    async with asyncio.timeout(LIMIT_S):
+        await checked.get()
+    leaving.socket.transport.abort()
+
+    async def is_gone() -> bool:
+        return len(server) == 0
+
+    await until(is_gone, limit_s=LIMIT_S)
+    may_go_on.set()
+    client = await scene.client(node)
+    await client.say(type="ping", ref=1)
+    assert (await client.hear())["type"] == "pong"
 
 
 async def test_a_silent_node_says_that_it_lives(scene: Scene) -> None:
