@@ -93,8 +93,8 @@ class Lanes:
     async def _earlier(self, begun: _Begun) -> Stretches:
         topic, partition = begun.address.topic, begun.address.partition
         since_ms = self._wall_ms() - int(self._remembered.bounds.window_s * 1000)
-        beginning, end = await self._ranges.bounds(topic, partition)
-        if end < begun.end:
+        beginning = await self._ranges.beginning(topic, partition)
+        if await self._ranges.end(topic, partition) < begun.end:
             return Stretches(begun.end)  # another log than the one that was begun: the tail will lose it
         since = max(
             beginning,

@@ -220,14 +220,13 @@ class Streams:
 
     async def _end(self, address: LogAddress) -> int:
         try:
-            _, end = await self._probe.bounds(address.topic, address.partition)
+            return await self._probe.end(address.topic, address.partition)
         except TopicUnknown:
             if not topics.is_own_topic(address):
                 raise
             return 0  # being made: all that it will ever hold lies ahead
         except KafkaUnavailable:
-            _, end = await self._ranges.bounds(address.topic, address.partition)
-        return end
+            return await self._ranges.end(address.topic, address.partition)
 
     def _close(self, address: LogAddress) -> None:
         if topics.is_own_topic(address):

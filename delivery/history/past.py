@@ -117,7 +117,7 @@ class Past:
             async for logged in self.read(whose, start):
                 yield logged
         except RangeGone:
-            beginning, _ = await self._ranges.bounds(whose.log.topic, whose.log.partition)
+            beginning = await self._ranges.beginning(whose.log.topic, whose.log.partition)
             if beginning <= start:
                 raise
             async for logged in self.read(whose, beginning):
@@ -146,8 +146,10 @@ class Past:
 
     async def is_kept(self, whose: Whose, start: int) -> bool:
         """True when every record from `start` on is still there, and the log is at least that long."""
-        beginning, end = await self._ranges.bounds(whose.log.topic, whose.log.partition)
-        return beginning <= start <= end
+        topic, partition = whose.log.topic, whose.log.partition
+        if start > whose.end and start > await self._ranges.end(topic, partition):
+            return False
+        return await self._ranges.beginning(topic, partition) <= start
 
     async def _snapshot_start(self, whose: Whose, anchor: TurnCompleted | None) -> int:
         by_row = place.start_of(anchor, whose.log)

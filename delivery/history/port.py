@@ -29,8 +29,11 @@ class LogRanges(Protocol):
     def read(self, topic: str, partition: int, start: int, stop: int | None = None) -> AsyncIterator[LogEntry]:
         """The records of `[start, stop)`, in order. Raises RangeGone (a KafkaUnavailable) when `start` was deleted."""
 
-    async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
-        """The first offset that is kept, and the end."""
+    async def beginning(self, topic: str, partition: int) -> int:
+        """The first offset that is kept."""
+
+    async def end(self, topic: str, partition: int) -> int:
+        """The offset that the next record will get."""
 
     async def offset_at(self, topic: str, partition: int, at_ms: int) -> int:
         """The first offset whose record's time is `at_ms` or later; the end when there is none."""

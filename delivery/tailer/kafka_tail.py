@@ -25,8 +25,6 @@ from schemas.turns import LogAddress
 _OFFSET_OUT_OF_RANGE: Final = 1
 _FIRST_BACKOFF_S: Final = 0.02
 _LONGEST_BACKOFF_S: Final = 1.0
-# Leaders asked for at the same time: one connection answers one after the other, more would only queue.
-_LOOK_UPS: Final = 16
 _SWEEP_S: Final = 1.0
 # A poll that has been silent for so long beyond its wait hangs on a broker that is gone.
 _LIVE_S: Final = 3.0
@@ -96,7 +94,6 @@ class KafkaTail:
         self._followed: dict[LogAddress, _Followed] = {}
         self._by_key: dict[Key, _Followed] = {}
         self._nodes: dict[int, list[_Poll]] = {}
-        self._look_ups = asyncio.Semaphore(_LOOK_UPS)
         self._sweeping: asyncio.Task[None] | None = None
         self._broken: asyncio.Future[None] | None = None
 
@@ -166,8 +163,7 @@ class KafkaTail:
         while True:
             if delay_s:
                 await asyncio.sleep(delay_s)
-            async with self._look_ups:
-                node = await self._leader(followed.key, anew=anew)
+            node = await self._leader(followed.key, anew=anew)
             if node is not None:
                 followed.placing = None
                 self._poll_at(node, followed)

@@ -16,6 +16,7 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.structs import PartitionMetadata, TopicPartition
 
+from infra.runtime.gathering import Gathered
 from schemas.errors import DependencyError, KafkaUnavailable
 
 # 512 topics in one refresh are ~60 KB and a few ms; what is used less is looked up again.
@@ -49,16 +50,14 @@ class LeanClient(AIOKafkaClient):  # type: ignore[misc]
         super().__init__(**options)
         self._in_use = in_use
         self._recent: OrderedDict[str, None] = OrderedDict()
-        self._asked: dict[str, asyncio.Task[None]] = {}
+        # 512 topics are as much as one refresh asks for.
+        self._looking_up = Gathered(self._ask_for, most=REMEMBERED_TOPICS)
         self._is_closed = False
 
     async def close(self) -> None:
         """Close every connection, and open none any more. Idempotent."""
         self._is_closed = True
-        asked = tuple(self._asked.values())
-        for task in asked:
-            task.cancel()
-        await asyncio.gather(*asked, return_exceptions=True)
+        await self._looking_up.stop()
         await super().close()
 
     async def _get_conn(self, node_id: Any, **options: Any) -> Any:
@@ -96,22 +95,18 @@ class LeanClient(AIOKafkaClient):  # type: ignore[misc]
         return tuple(sorted(await self._wait_on_metadata(topic, patience_s)))
 
     async def look_up(self, topic: str) -> None:
-        """Ask a broker for this one topic; callers at the same time share the question."""
-        task = self._asked.get(topic)
-        if task is None:
-            task = asyncio.create_task(self._ask_for(topic))
-            self._asked[topic] = task
-            task.add_done_callback(lambda _: self._asked.pop(topic, None))
-        await asyncio.shield(task)
+        """Ask a broker for this one topic; callers at the same time share the question, about other topics too."""
+        await self._looking_up(topic)
 
-    async def _ask_for(self, topic: str) -> None:
-        response = await self.metadata_of([topic])
-        found = _partitions_in(response)
-        if topic in found:
-            self.cluster._partitions[topic] = found[topic]  # noqa: SLF001 - aiokafka only replaces the whole map
-        else:
-            self.cluster._partitions.pop(topic, None)  # noqa: SLF001
-            self._recent.pop(topic, None)
+    async def _ask_for(self, topics: frozenset[str]) -> dict[str, None]:
+        found = _partitions_in(await self.metadata_of(sorted(topics)))
+        for topic in topics:
+            if topic in found:
+                self.cluster._partitions[topic] = found[topic]  # noqa: SLF001 - aiokafka only replaces the whole map
+            else:
+                self.cluster._partitions.pop(topic, None)  # noqa: SLF001
+                self._recent.pop(topic, None)
+        return dict.fromkeys(topics)
 
     async def metadata_of(self, topics: list[str] | None) -> Any:
         """Any broker's answer about these topics, None meaning all; no broker creates a topic because of the question.

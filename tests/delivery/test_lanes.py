@@ -106,7 +106,7 @@ class Troubled:
 
     def __init__(self, troubles: list[Exception]) -> None:
         self.troubles = troubles
-        self.beginning = 0
+        self.kept_from = 0
 
     async def read(self, topic: str, partition: int, start: int, stop: int | None = None) -> AsyncIterator[Entry]:
         """Every record is the same conversation's."""
@@ -114,13 +114,17 @@ class Troubled:
         for offset in range(start, stop):
             if self.troubles and offset == start + 3:
                 trouble = self.troubles.pop()
-                self.beginning = offset if isinstance(trouble, RangeGone) else self.beginning
+                self.kept_from = offset if isinstance(trouble, RangeGone) else self.kept_from
                 raise trouble
             yield Entry(offset, b"conv_a", b"")
 
-    async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+    async def beginning(self, topic: str, partition: int) -> int:
+        """Where retention has got to."""
+        return self.kept_from
+
+    async def end(self, topic: str, partition: int) -> int:
         """Of the lane."""
-        return self.beginning, 2000
+        return 2000
 
     async def offset_at(self, topic: str, partition: int, at_ms: int) -> int:
         """Everything is young."""

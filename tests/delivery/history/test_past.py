@@ -30,21 +30,25 @@ class Logs:
 
     def __init__(self, held: list[Entry], beginning: int = 0) -> None:
         self.held = held
-        self.beginning = beginning
+        self.first = beginning
         self.asked: list[tuple[int, int | None]] = []
 
     async def read(self, topic: str, partition: int, start: int, stop: int | None = None) -> AsyncIterator[Entry]:
         """`[start, stop)`."""
         self.asked.append((start, stop))
-        if start < self.beginning:
-            raise RangeGone(f"{topic}/{partition} begins at {self.beginning}")
+        if start < self.first:
+            raise RangeGone(f"{topic}/{partition} begins at {self.first}")
         for entry in self.held:
             if start <= entry.offset < (stop or 1 << 40):
                 yield entry
 
-    async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
-        """Beginning and end."""
-        return self.beginning, self.beginning + len(self.held)
+    async def beginning(self, topic: str, partition: int) -> int:
+        """Of the log."""
+        return self.first
+
+    async def end(self, topic: str, partition: int) -> int:
+        """Behind the last record."""
+        return self.first + len(self.held)
 
     async def offset_at(self, topic: str, partition: int, at_ms: int) -> int:
         """By the rule above."""
