@@ -243,8 +243,12 @@ class KafkaTail:
             poll.heard_at = time.monotonic()
             if poll.session.answered(answer.session_id, answer.error):
                 read = self._take(poll, answer)
-                if read > 1:
-                    await asyncio.sleep(min(read * self._tuning.entry_pause_us / 1e6, self._tuning.busy_pause_ms / 1e3))
+                if read:
+                    await asyncio.sleep(self._pause_s(read))
+
+    def _pause_s(self, read: int) -> float:
+        tuning = self._tuning
+        return min(max(tuning.pause_us, read * tuning.entry_pause_us) / 1e6, tuning.busy_pause_ms / 1e3)
 
     async def _asked(self, poll: _Poll) -> Answer:
         client = self._client

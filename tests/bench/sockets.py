@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import uvloop
 
@@ -19,13 +19,12 @@ from infra.local.node import local_cassandra, local_kafka
 from schemas import instants
 from schemas.ids import TurnId
 from schemas.records import Record
-from tests.delivery.process import NodeProcess
 from tests.delivery.scene import Scene, Talk, fresh_turn, now_ms
 from tests.delivery.tables import migrated
 from tests.support.brokers import LoopThread
 
 TICK_S = 0.005
-TEXT = 0x1  # RFC 6455 section 5.2
+TEXT, PING, PONG = 0x1, 0x9, 0xA  # RFC 6455 section 5.2
 EVENT = b'{"type":"event"'
 SAMPLE = 50
 
@@ -33,9 +32,9 @@ SAMPLE = 50
 class Reader(asyncio.Protocol):
     """A bare WebSocket client: upgrades, subscribes, counts frames."""
 
-    def __init__(self, key: str, subscribe: bytes, latencies_ms: list[float]) -> None:
+    def __init__(self, key: str, subscribe: bytes, latencies_ms: list[float], *, path: str = "/v1/stream") -> None:
         self._request = (
-            "GET /v1/stream HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             f"Sec-WebSocket-Key: {base64.b64encode(os.urandom(16)).decode()}\r\nSec-WebSocket-Version: 13\r\n"
             f"Authorization: Bearer {key}\r\n\r\n"
         ).encode()
@@ -44,7 +43,7 @@ class Reader(asyncio.Protocol):
         self._buffer = b""
         self._is_open = False
         self.frames = 0
-        self._sampled = random.randrange(SAMPLE)  # readers look into different frames
+        self.sampled = random.randrange(SAMPLE)  # readers look into different frames
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.transport: asyncio.Transport | None = None
@@ -66,8 +65,7 @@ class Reader(asyncio.Protocol):
             assert head.startswith(b"HTTP/1.1 101"), head
             self._is_open = True
             buffer = rest
-            assert self.transport is not None
-            self.transport.write(masked(self._subscribe))
+            self.say(self._subscribe)
         at, size = 0, len(buffer)
         while size - at >= 2:
             length, begin = buffer[at + 1], at + 2
@@ -81,31 +79,42 @@ class Reader(asyncio.Protocol):
                 length, begin = int.from_bytes(buffer[at + 2 : at + 10], "big"), at + 10
             if size < begin + length:
                 break
-            if buffer[at] & 0x0F == TEXT:
+            if (opcode := buffer[at] & 0x0F) == TEXT:
                 self.took(buffer[begin : begin + length])
+            elif opcode == PING:
+                self.say(buffer[begin : begin + length], opcode=PONG)
             at = begin + length
         self._buffer = buffer[at:]
+
+    def say(self, payload: bytes, *, opcode: int = TEXT) -> None:
+        """Send a frame."""
+        assert self.transport is not None
+        self.transport.write(masked(payload, opcode))
 
     def took(self, frame: bytes) -> None:
         """The answer to the subscribe, then events."""
         if not self.ready.done():
             answer = json.loads(frame)
-            assert answer["type"] == "subscribed", answer
-            self.ready.set_result(None)
+            assert answer["type"] in ("subscribed", "alive"), answer
+            if answer["type"] == "subscribed":
+                self.ready.set_result(None)
             return
         if not frame.startswith(EVENT):
             return
         self.frames += 1
-        if self.frames % SAMPLE == self._sampled:
-            event = json.loads(frame)["event"]
-            self._latencies_ms.append(now_ms() - instants.to_ms(event["at"]))
+        if self.frames % SAMPLE == self.sampled:
+            self.sample(json.loads(frame)["event"]["at"])
+
+    def sample(self, said_at: str) -> None:
+        """What was said then has come now."""
+        self._latencies_ms.append(now_ms() - instants.to_ms(said_at))
 
 
-def masked(payload: bytes) -> bytes:
-    """A client's text frame; the mask of zeros changes nothing."""
-    size = len(payload)
+def masked(payload: bytes, opcode: int = TEXT) -> bytes:
+    """A client's frame; the mask of zeros changes nothing."""
+    size, first = len(payload), 0x80 | opcode
     assert size < 2**16
-    head = bytes((0x81, 0x80 | size)) if size < 126 else bytes((0x81, 0xFE)) + size.to_bytes(2, "big")
+    head = bytes((first, 0x80 | size)) if size < 126 else bytes((first, 0xFE)) + size.to_bytes(2, "big")
     return head + b"\0\0\0\0" + payload
 
 
@@ -113,25 +122,37 @@ def masked(payload: bytes) -> bytes:
 class Crowd:
     """Readers of one node."""
 
-    node: NodeProcess
+    node: "Listening"
     readers: list[Reader] = field(default_factory=list)
 
     async def connect(self, key: str, conversations: Sequence[str], latencies_ms: list[float]) -> list[Reader]:
         """A reader for each of these conversations, all subscribed."""
+
+        def made(conversation: str) -> Reader:
+            subscribe = json.dumps({"type": "subscribe", "ref": 1, "conversation": conversation}).encode()
+            return Reader(key, subscribe, latencies_ms)
+
+        return await self.connect_all([made(each) for each in conversations])
+
+    async def connect_all(self, readers: Sequence[Reader]) -> list[Reader]:
+        """All of them are told that records come."""
         loop = asyncio.get_running_loop()
-        made: list[Reader] = []
-        for start in range(0, len(conversations), 100):
-            some = [
-                Reader(key, json.dumps({"type": "subscribe", "ref": 1, "conversation": each}).encode(), latencies_ms)
-                for each in conversations[start : start + 100]
-            ]
+        for start in range(0, len(readers), 100):
+            some = readers[start : start + 100]
             for each in some:
                 await loop.create_connection(lambda reader=each: reader, "127.0.0.1", self.node.port)  # type: ignore[misc]
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 await asyncio.gather(*(each.ready for each in some))
-            made += some
-        self.readers += made
-        return made
+        self.readers += readers
+        return list(readers)
+
+
+class Listening(Protocol):
+    """A server on this machine."""
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
 
 
 MANY: dict[str, Any] = {"DELIVERY_MAX_CONNECTIONS": 50_000, "DELIVERY_MAX_TENANT_CONNECTIONS": 50_000}
@@ -150,8 +171,12 @@ class Voices:
 
     async def begin(self) -> None:
         """Accept and start every turn."""
-        for talk, turn in zip(self.talks, self.turns, strict=True):
-            await talk.append_all([talk.accepted(turn), talk.started(turn)])
+        begun = [
+            (talk, record)
+            for talk, turn in zip(self.talks, self.turns, strict=True)
+            for record in (talk.accepted(turn), talk.started(turn))
+        ]
+        await asyncio.gather(*[await self.append(talk, record) for talk, record in begun])
 
     async def speak(self, rate: float, seconds: float) -> None:
         """So many deltas a second, round the conversations, in ticks."""
@@ -182,6 +207,10 @@ class Voices:
         record: Record = talk.delta(turn, self.seqs[number], self._text)
         self.seqs[number] += 1
         self.sent += 1
+        return await self.append(talk, record)
+
+    async def append(self, talk: Talk, record: Record) -> "asyncio.Future[object]":
+        """Enqueue a record of the conversation."""
         return await talk.scene.appender.send(  # type: ignore[return-value]
             talk.log.topic, record, partition=talk.log.partition, key=talk.conversation
         )
