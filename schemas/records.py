@@ -132,6 +132,16 @@ class ContextLoaded(Record):
     turns: tuple[ContextTurn, ...] = ()
 
 
+# --- conversations.spares ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpareMade(Record):
+    """The own topic of `conversation` exists, and nobody is that conversation yet: whoever takes the record may be."""
+
+    type: Literal["SpareMade"] = "SpareMade"
+
+
 # --- inference.<pool> -------------------------------------------------------------------------------------------------
 
 

@@ -24,6 +24,7 @@ TURNS: Final = "chat.turns"
 USAGE: Final = "chat.usage"
 VERDICTS: Final = "safety.verdicts"
 CONVERSATIONS: Final = "chat.conversations"
+SPARES: Final = "conversations.spares"
 KEYS: Final = "identity.keys"
 POLICIES: Final = "policy.rules"
 WORKERS: Final = "fleet.status"
@@ -48,6 +49,7 @@ class Count(StrEnum):
     CHAT = "partitions"
     POOL = "inference_partitions"
     LANES = "lanes"
+    SPARES = "spare_partitions"
     ONE = "one"
 
 
@@ -135,6 +137,7 @@ TOPICS: Final[Mapping[str, Topic]] = {
         _changelog(GATE_CHANGELOG),
         _changelog(CONTEXT_CHANGELOG),
         Topic(name=LANES, key=Key.CONVERSATION, count=Count.LANES, retention_ms=7 * _DAY_MS),
+        Topic(name=SPARES, key=Key.CONVERSATION, count=Count.SPARES, retention_ms=_HOUR_MS),
         Topic(name=UNSTORED_LANES, key=Key.CONVERSATION, count=Count.LANES, retention_ms=_DAY_MS),
     )
 }

@@ -20,6 +20,9 @@ class KafkaSettings:
     )
     inference_partitions: int = field(default=4, metadata={"doc": "partitions of each pool's inference topic"})
     lanes: int = field(default=16, metadata={"doc": "partitions that conversations without an own topic share"})
+    spare_partitions: int = field(
+        default=8, metadata={"doc": "partitions of conversations.spares: so many gateways at most find own topics"}
+    )
     request_timeout_s: float = field(
         # 20 s: longer than a broker's restart on a busy machine, shorter than a client's patience.
         default=20.0,
@@ -43,7 +46,7 @@ class KafkaSettings:
         """Refuse what no broker could serve."""
         faults = [
             f"{name}: must be at least 1"
-            for name in ("replication_factor", "partitions", "inference_partitions", "lanes")
+            for name in ("replication_factor", "partitions", "inference_partitions", "lanes", "spare_partitions")
             if getattr(self, name) < 1
         ]
         if not self.bootstrap.strip():

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from infra.runtime.kafka_follow import Follower
@@ -39,6 +39,8 @@ class Followed:
         self._refreshing = asyncio.Lock()
         self._begun = 0
         self.has_started = False
+        # Keys of records that only a newer version can read: what they say is unknown here, but not that they are.
+        self.unread: Final[set[str]] = set()
 
     @property
     def is_live(self) -> bool:
@@ -71,12 +73,14 @@ class Followed:
         await self._follower.stop()
 
     def _on_entry(self, _partition: int, entry: Entry) -> None:
+        key = (entry.key or b"").decode(errors="replace")
         if entry.value is None:
-            self._forget((entry.key or b"").decode(errors="replace"))
+            self._forget(key)
             return
         try:
             self._put(codec.decode(entry.value))
         except ContractError as error:
+            self.unread.add(key)
             log.warning("%s: offset %d can't be read: %s %s", self._topic, entry.offset, error, error.place)
 
 
@@ -128,6 +132,12 @@ class Directory:
     async def refresh_conversations(self) -> None:
         """Know every conversation as it was before the call. Raises KafkaUnavailable."""
         await self._conversations.refresh()
+
+    async def nameless(self, conversations: Sequence[ConversationId]) -> Sequence[ConversationId]:
+        """Those that no record named before the call, readable or not. Raises KafkaUnavailable."""
+        await self._conversations.refresh()
+        unread = self._conversations.unread
+        return [each for each in conversations if self.conversations.get(each) is None and each not in unread]
 
     @property
     def _all(self) -> tuple[Followed, Followed, Followed]:

@@ -63,3 +63,18 @@ async def test_bytes_that_are_no_record_are_passed_over(settings: KafkaSettings)
     await directory.start()
     assert "h1" in directory.keys.by_hash
     await directory.stop()
+
+
+async def test_the_nameless_are_those_that_no_record_names(settings: KafkaSettings) -> None:
+    """A conversation has begun when a record names it, however new, and also where only a newer version can read it."""
+    appender = Appender(settings, "test")
+    directory = Directory(settings)
+    await directory.start()
+    later, unread, free = (conversation_id(digit * 32) for digit in "123")
+    await appender.append_bytes(
+        topics.CONVERSATIONS, b'{"type":"ConversationChanged","version":2}', key=unread.encode()
+    )
+    await appender.append(topics.CONVERSATIONS, replace(CHANGED, conversation=later, deleted=True))
+    assert await directory.nameless([later, unread, free]) == [free]
+    await directory.stop()
+    await appender.stop()
