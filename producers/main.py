@@ -38,7 +38,9 @@ from producers.ingress.tickets import Tickets
 from producers.publishing.acceptance import Acceptance
 from producers.publishing.births import Births
 from producers.publishing.kafka_outgoing import KafkaOutgoingLog, KafkaOwnTopics
+from producers.publishing.kafka_spares import KafkaSpares
 from producers.publishing.layouts import Layout
+from producers.publishing.spare_maker import Making, SpareMaker
 from producers.relay.delivery_client import DeliveryClient
 from producers.relay.turn_reader import TurnReader
 from producers.settings import GatewaySettings
@@ -80,14 +82,17 @@ class Gateway:
         self._log_reader = LogReader(kafka, ROLE, patience_s=_LOG_PATIENCE_S)
         self._directory = Directory(kafka)
         self._feed = DeliveryClient(settings.deliveries, internal.token)
-        self._births = Births(
-            Layout(settings.layout),
-            KafkaOwnTopics(self._admin),
-            clock,
-            spares=settings.spare_topics,
-            most=settings.max_conversation_topics,
-            live=lambda: self._directory.conversations.with_own_topic,
+        layout, own = Layout(settings.layout), KafkaOwnTopics(self._admin)
+        target = 0 if layout is Layout.LANES else settings.spare_topics
+        self._spares = KafkaSpares(kafka, self._appender, clock)
+        # Half of what lies ready: enough for the few ms that taking more lasts, and little to lose by a kill.
+        self._births = Births(layout, own, self._spares, clock, most=-(-target // 2))
+        making = Making(
+            target=target,
+            most=None if layout is Layout.DEDICATED else settings.max_conversation_topics,
+            per_s=settings.spares_per_s,
         )
+        self._maker = SpareMaker(self._spares, own, self._directory, clock, making)
         reader = TurnReader(TurnStore(self._store), self._log_reader, clock, lanes=kafka.lanes)
         acceptance = Acceptance(
             self._directory,
@@ -163,7 +168,9 @@ class Gateway:
             await asyncio.wait({self._starting})
         await self._feed.stop()
         await self._runner.cleanup()
+        await self._maker.stop()
         await self._births.stop()
+        await self._spares.stop()
         await asyncio.gather(
             self._directory.stop(),
             self._appender.stop(),
@@ -199,6 +206,7 @@ class Gateway:
             else:
                 break
         self._births.start()
+        self._maker.start()
 
     def _public(
         self, acceptance: Acceptance, reader: TurnReader, internal: InternalSettings, clock: Clock

@@ -32,9 +32,17 @@ class GatewaySettings:
         default=5000, metadata={"doc": "own topics that may live at once in the layout `adaptive`; beyond them: lanes"}
     )
     spare_topics: int = field(
-        # 32: more than a second's worth at 20 new conversations a second, with refills of a few hundred ms.
+        # 32: at 100 new conversations a second what is taken within 0.3 s, the time of a look and a batch.
         default=32,
-        metadata={"doc": "topics kept ready for conversations to come; made anew when half are taken"},
+        metadata={
+            "doc": "topics kept ready for conversations to come, by all gateways together; "
+            "each has up to half as many more in its hand"
+        },
+    )
+    spares_per_s: float = field(
+        # 100: a broker makes 600 topics a second in batches but deletes only 150, and what is born is once deleted.
+        default=100.0,
+        metadata={"doc": "own topics made a second at most, by all gateways together; what is born faster rides lanes"},
     )
     deadline_s: float = field(
         default=600.0, metadata={"doc": "seconds until a turn that wasn't answered ends as expired, if it names none"}
@@ -61,7 +69,7 @@ class GatewaySettings:
         """Refuse what can't work."""
         faults = [
             f"{name}: must be more than 0"
-            for name in ("deadline_s", "abandon_s", "wait_s", "follow_s", "ack_s", "ticket_s")
+            for name in ("deadline_s", "abandon_s", "wait_s", "follow_s", "ack_s", "ticket_s", "spares_per_s")
             if getattr(self, name) <= 0
         ]
         faults += [

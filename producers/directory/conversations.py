@@ -14,12 +14,6 @@ class Conversations:
         self._known: Final[dict[ConversationId, ConversationChanged]] = {}
         self._of_user: Final[dict[str, dict[str, set[ConversationId]]]] = {}
         self._active: Final[dict[ConversationId, str]] = {}
-        self._with_own_topic = 0
-
-    @property
-    def with_own_topic(self) -> int:
-        """How many live conversations have a topic of their own."""
-        return self._with_own_topic
 
     def get(self, conversation: ConversationId) -> ConversationChanged | None:
         """The conversation; also when it was deleted."""
@@ -32,7 +26,6 @@ class Conversations:
         before = self._known.get(changed.conversation)
         if before is not None and before.at > changed.at:
             return
-        self._with_own_topic += _has_own_topic(changed) - (before is not None and _has_own_topic(before))
         self._known[changed.conversation] = changed
         users = self._of_user.setdefault(changed.tenant, {})
         if changed.deleted:
@@ -61,7 +54,3 @@ class Conversations:
         users = self._of_user.get(tenant, {})
         names = users.keys() if user is None else (user,)
         return [self._known[each] for name in names for each in users.get(name, ())]
-
-
-def _has_own_topic(changed: ConversationChanged) -> bool:
-    return not changed.retired and not changed.deleted

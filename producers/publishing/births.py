@@ -6,19 +6,24 @@ waits for a topic to be made, but for the layout `dedicated`, which promises one
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 from infra.runtime.clock import Clock
-from producers.publishing.layouts import Layout, missing_spares
-from producers.publishing.port import OwnTopics
+from producers.publishing.layouts import Layout, is_fresh
+from producers.publishing.port import OwnTopics, SharedSpares
 from schemas import ids
 from schemas.errors import DependencyError
 from schemas.ids import ConversationId
 
 _ENTROPY_BYTES: Final = 10
 _AGAIN_S: Final = 1.0
+# Spares live for half an hour; a minute of that is no loss.
+_LOOK_OVER_S: Final = 60.0
+# What is being taken is in the hand after one commit; where Kafka is away nobody waits for it at a stop.
+_TAKEN_S: Final = 2.0
 
 log = logging.getLogger(__name__)
 
@@ -32,52 +37,47 @@ class Birth:
 
 
 class Births:
-    """Hands out ids for new conversations, and keeps spares at hand.
+    """Hands out ids for new conversations, and keeps spares in the hand so that no birth waits for a round trip.
 
     Args:
-        spares: how many to keep. most: own topics that may live at once.
-        live: how many conversations have their own topic now.
+        own: makes topics in place, for the layout `dedicated`.
+        shared: where spares come from. most: how many to keep in the hand; 0 = none are taken.
     """
 
-    def __init__(
-        self,
-        layout: Layout,
-        maker: OwnTopics,
-        clock: Clock,
-        *,
-        spares: int,
-        most: int,
-        live: Callable[[], int],
-    ) -> None:
+    def __init__(self, layout: Layout, own: OwnTopics, shared: SharedSpares, clock: Clock, *, most: int) -> None:
         self._layout = layout
-        self._maker = maker
+        self._own = own
+        self._shared = shared
         self._clock = clock
-        self._target = spares
         self._most = most
-        self._live = live
         self._spares: list[ConversationId] = []
         self._wanted = asyncio.Event()
+        self._is_leaving = False
         self._task: asyncio.Task[None] | None = None
 
     @property
     def spares(self) -> int:
-        """How many are at hand."""
+        """How many are in the hand."""
         return len(self._spares)
 
     def start(self) -> None:
-        """Make spares in the background."""
-        self._wanted.set()
-        self._task = asyncio.create_task(self._refill(), name="spare topics")
+        """Take spares in the background."""
+        if self._most:
+            self._wanted.set()
+            self._task = asyncio.create_task(self._refill(), name="spare topics")
 
     async def stop(self) -> None:
-        """Make no more, and delete those that nobody took. Idempotent."""
+        """Take no more, and give those that nobody used to the other gateways. Idempotent."""
+        self._is_leaving = True
+        self._wanted.set()
         task, self._task = self._task, None
         if task is not None:
+            await asyncio.wait({task}, timeout=_TAKEN_S)
             task.cancel()
             await asyncio.wait({task})
         unused, self._spares = self._spares, []
         try:
-            await self._maker.unmake(unused)
+            await self._shared.offer(dict.fromkeys(self._fresh(unused), None))
         except DependencyError as error:
             log.warning("%d spare topics are left behind: %s", len(unused), error)
 
@@ -92,13 +92,14 @@ class Births:
         """
         if self._layout is Layout.LANES:
             return Birth(ids.conversation_id(own_hex or self._fresh_hex()), retired=True)
-        if own_hex is None and self._spares:
-            self._wanted.set()
-            return Birth(self._spares.pop(), retired=False)
         self._wanted.set()
+        if own_hex is None:
+            self._spares = self._fresh(self._spares)
+            if self._spares:
+                return Birth(self._spares.pop(), retired=False)
         conversation = ids.conversation_id(own_hex or self._fresh_hex())
         if self._layout is Layout.DEDICATED:
-            await self._maker.make([conversation])
+            await self._own.make([conversation])
             return Birth(conversation, retired=False)
         return Birth(conversation, retired=True)
 
@@ -110,19 +111,25 @@ class Births:
     def _fresh_hex(self) -> str:
         return ids.uuid7_hex(self._clock.wall_ms(), self._clock.entropy(_ENTROPY_BYTES))
 
+    def _fresh(self, spares: Iterable[ConversationId]) -> list[ConversationId]:
+        now_ms = self._clock.wall_ms()
+        return [each for each in spares if is_fresh(each, now_ms)]
+
     async def _refill(self) -> None:
-        while True:
-            await self._wanted.wait()
-            self._wanted.clear()
-            count = missing_spares(self._layout, len(self._spares), self._target, self._live(), self._most)
-            if count == 0:
+        while not self._is_leaving:
+            self._spares = self._fresh(self._spares)
+            missing = self._most - len(self._spares)
+            if missing <= 0:
+                self._wanted.clear()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_LOOK_OVER_S):
+                        await self._wanted.wait()
                 continue
-            made = [ids.conversation_id(self._fresh_hex()) for _ in range(count)]
             try:
-                await self._maker.make(made)
+                taken = await self._shared.take(missing)
             except DependencyError as error:
-                log.warning("no spare topics can be made: %s", error)
-                self._wanted.set()
+                log.warning("no spare topics can be taken: %s", error)
                 await asyncio.sleep(_AGAIN_S)
             else:
-                self._spares += made
+                # Looked up now, not before the wait: births have taken from the hand meanwhile.
+                self._spares += taken

@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 
 from infra.runtime.kafka import Appender
 from infra.runtime.kafka_topics import TopicAdmin
-from schemas import topics
-from schemas.errors import KafkaUnavailable
+from schemas import ids, topics
+from schemas.errors import ContractError, KafkaUnavailable
 from schemas.ids import ConversationId
 from schemas.records import (
     ConversationChanged,
@@ -69,3 +70,12 @@ class KafkaOwnTopics:
     async def unmake(self, conversations: Sequence[ConversationId]) -> None:
         """Delete their topics."""
         await self._admin.delete([topics.own_topic(each).name for each in conversations])
+
+    async def there(self) -> Sequence[ConversationId]:
+        """List every topic there is; a stranger's name under our prefix is nobody's."""
+        found: list[ConversationId] = []
+        for name in await self._admin.names():
+            if name.startswith(topics.OWN_TOPIC_PREFIX):
+                with suppress(ContractError):
+                    found.append(ids.parse_conversation(f"conv_{name.removeprefix(topics.OWN_TOPIC_PREFIX)}"))
+        return found

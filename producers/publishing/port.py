@@ -1,6 +1,6 @@
 """What admission writes, and where new conversations get their logs: roles, with what their adapters owe."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from schemas.ids import ConversationId
@@ -34,10 +34,37 @@ class OutgoingLog(Protocol):
 
 
 class OwnTopics(Protocol):
-    """Makes and unmakes conversations' own topics. KafkaUnavailable from both."""
+    """Makes, counts and unmakes conversations' own topics. KafkaUnavailable from all of them."""
 
     async def make(self, conversations: Sequence[ConversationId]) -> None:
         """Each of them has its own topic, ready to be written. Idempotent."""
 
     async def unmake(self, conversations: Sequence[ConversationId]) -> None:
         """None of them has a topic. Idempotent."""
+
+    async def there(self) -> Sequence[ConversationId]:
+        """All that have an own topic, whoever made it, as the brokers say."""
+
+
+class SharedSpares(Protocol):
+    """The spares that all gateways share: each is handed to one of them, once. KafkaUnavailable from all methods."""
+
+    @property
+    def is_makers(self) -> bool:
+        """Whether it falls to this gateway to make spares, as far as it knows: for a moment two may think so."""
+
+    async def take(self, most: int) -> Sequence[ConversationId]:
+        """Up to so many, which nobody else has or gets; none after a short wait. Cancelled, it may lose some."""
+
+    async def untaken(self) -> Mapping[int, int]:
+        """How many lie in each partition."""
+
+    async def offer(self, spares: Mapping[ConversationId, int | None]) -> None:
+        """They lie there for whoever takes them: in that partition, or None = in any."""
+
+
+class Names(Protocol):
+    """Which conversations there are."""
+
+    async def nameless(self, conversations: Sequence[ConversationId]) -> Sequence[ConversationId]:
+        """Those of them that nobody had begun before the call. Raises KafkaUnavailable."""

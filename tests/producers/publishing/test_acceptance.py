@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession
 
+from infra.runtime.clock import SYSTEM
 from producers.admission.asks import Ask, Dialect
 from producers.publishing.acceptance import Acceptance
 from schemas import ids, instants
@@ -111,7 +112,7 @@ async def test_a_spare_survives_a_failed_birth(
     """A conversation that could not be made loses no spare topic; its name is taken again once nobody can have it."""
     acceptance = _acceptance(gateway)
     births = gateway.gateway._births
-    spare = ids.conversation_id(ids.uuid7_hex(1, bytes(10)))
+    spare = ids.conversation_id(ids.uuid7_hex(SYSTEM.wall_ms(), bytes(10)))
     monkeypatch.setattr(births, "_spares", [spare])
     with monkeypatch.context() as patched:
         patched.setattr(acceptance, "_outgoing", Spy(acceptance._outgoing, is_away=True))

@@ -1,6 +1,7 @@
 """The outgoing log on real Kafka."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -13,6 +14,7 @@ from schemas import codec, topics
 from schemas.errors import KafkaUnavailable
 from schemas.records import ConversationChanged, ConversationReset, Record, TurnStopRequested
 from tests.producers.support.asked import AT, CONVERSATION, TURN, requested
+from tests.support.waiting import until
 
 LOG = requested().request.log
 RESET = ConversationReset(id="r", at=AT, tenant="acme", conversation=CONVERSATION, user="anna", log=LOG)
@@ -56,13 +58,21 @@ async def test_an_append_that_nobody_acknowledges_is_given_up(
 
 
 async def test_own_topics_are_made_and_unmade(kafka: str, topic_prefix: str) -> None:
-    """A made topic can be written at once; making and unmaking may be repeated."""
+    """A made topic can be written at once, and is there; making and unmaking may be repeated."""
     settings = KafkaSettings(bootstrap=kafka, topic_prefix=topic_prefix)
     admin = TopicAdmin(settings, "test")
     own = KafkaOwnTopics(admin)
     await own.make([CONVERSATION])
     await own.make([CONVERSATION])
-    assert topics.own_topic(CONVERSATION).name in await admin.names()
+    stranger = replace(topics.own_topic(CONVERSATION), name=f"{topics.OWN_TOPIC_PREFIX}mine")
+    await admin.create([stranger, topics.TOPICS[topics.LANES]])
+    assert await own.there() == [CONVERSATION]
     await own.unmake([CONVERSATION])
     await own.unmake([CONVERSATION])
+
+    async def is_gone() -> bool:
+        return not await own.there()
+
+    await until(is_gone)
+    await admin.delete(await admin.names())
     await admin.stop()
