@@ -32,6 +32,10 @@ from schemas.turns import LogAddress
 # Records of the past that are handed on between two looks at whether the socket still takes them.
 _CHUNK: Final = 64
 
+# Records that a first reader may have missed for its log to be tailed from there: some 100 KB, which no outbox minds. A
+# thousand readers that come back at once are then served by a few answers to the tail, instead of a read each.
+_TAILED_BACK: Final = 256
+
 log = logging.getLogger(__name__)
 
 
@@ -142,9 +146,10 @@ class Streams:
         subscription, frame = command.subscription, command.frame
         try:
             known, address = await self._locate(dialogue, frame, subscription.conversation)
-            tailed = await self._registered(address, dialogue, subscription)
+            after = self._place(subscription, frame, address)
+            tailed = await self._registered(address, dialogue, subscription, after)
             if tailed is not None:
-                await self._catch_up(dialogue, subscription, frame, known, *tailed)
+                await self._catch_up(dialogue, subscription, after, known, *tailed)
         except (NotFound, Forbidden) as error:
             dialogue.refused(subscription, error.code, str(error))
         except RangeGone:
@@ -185,12 +190,19 @@ class Streams:
             raise NotFound("no such conversation")
         return known, topics.address(conversation, retired=known.retired, stored=True, lanes=self._lane_count)
 
+    def _place(self, subscription: Subscription, frame: Subscribe, address: LogAddress) -> Position | None:
+        """Where the client stands in this log; None when it names no place that is ours and in it."""
+        if frame.after is None:
+            return None
+        position = self._seal.read(frame.after, subscription.conversation, _scope(subscription))
+        return position if position is not None and position.log == address else None
+
     async def _registered(
-        self, address: LogAddress, dialogue: Dialogue, subscription: Subscription
+        self, address: LogAddress, dialogue: Dialogue, subscription: Subscription, after: Position | None
     ) -> tuple[TailedLog, Channel] | None:
         """The tailed log with the subscription registered; None when the client left meanwhile."""
         while True:
-            tailed = await self._tailed(address)
+            tailed = await self._tailed(address, after)
             # Between the answer and here the log may have been left by its last reader.
             if self._hub.log(address) is not tailed:
                 continue
@@ -201,22 +213,35 @@ class Streams:
             self._where[subscription] = (address, dialogue)
             return tailed, self._hub.join(tailed, subscription)
 
-    async def _tailed(self, address: LogAddress) -> TailedLog:
+    async def _tailed(self, address: LogAddress, after: Position | None = None) -> TailedLog:
         while True:
             found = self._hub.log(address)
             if found is not None:
                 return found
             opening = self._opening.get(address)
             if opening is None:
-                opening = self._opening[address] = asyncio.create_task(self._open(address))
+                opening = self._opening[address] = asyncio.create_task(self._open(address, after))
                 opening.add_done_callback(lambda _: self._opening.pop(address, None))
             await asyncio.shield(opening)
 
-    async def _open(self, address: LogAddress) -> None:
-        end = await self._end(address)
-        self._hub.open(address, end, None if topics.is_own_topic(address) else self._lanes.begin(address, end))
+    async def _open(self, address: LogAddress, after: Position | None) -> None:
+        if not topics.is_own_topic(address):
+            start = await self._end(address)
+            self._hub.open(address, start, self._lanes.begin(address, start))
+        else:
+            start = await self._own_start(address, after)
+            self._hub.open(address, start, None)
         if self._tail is not None:
-            self._tail.add(address, end)
+            self._tail.add(address, start)
+
+    async def _own_start(self, address: LogAddress, after: Position | None) -> int:
+        """The end; or behind the first reader's position: the tail then brings what it missed."""
+        end = await self._end(address)
+        first = end if after is None else after.offset + 1
+        if first < end <= first + _TAILED_BACK:
+            beginning = await self._ranges.beginning(address.topic, address.partition)
+            return first if beginning <= first else end
+        return end
 
     async def _end(self, address: LogAddress) -> int:
         try:
@@ -240,7 +265,7 @@ class Streams:
         self,
         dialogue: Dialogue,
         subscription: Subscription,
-        frame: Subscribe,
+        after: Position | None,
         known: Known | None,
         tailed: TailedLog,
         channel: Channel,
@@ -252,7 +277,7 @@ class Streams:
             created_at_ms=None if known is None else known.created_at_ms,
             index=tailed.index,
         )
-        position = await self._resumable(subscription, frame, whose)
+        position = after if after is not None and await self._is_resumable(after, whose) else None
         if position is not None:
             self._answer(dialogue, subscription, whose, position.offset, position.fold, is_recovered=True)
             await self._replay(dialogue, subscription, whose, position.offset + 1)
@@ -280,20 +305,13 @@ class Streams:
             self._located(subscription, whose, whose.end - 1, snapshot.fold)
             await self._go_live(dialogue, subscription, whose, channel, whose.end - 1)
 
-    async def _resumable(self, subscription: Subscription, frame: Subscribe, whose: Whose) -> Position | None:
-        """The position to go on behind, if everything behind it is still there and not too much."""
-        if frame.after is None:
-            return None
-        position = self._seal.read(frame.after, subscription.conversation, _scope(subscription))
-        if position is None or position.log != whose.log:
-            return None
+    async def _is_resumable(self, position: Position, whose: Whose) -> bool:
+        """True when everything behind the position is still there and not too much."""
         first = position.offset + 1
         reading = whose.reading(first)
         if first <= whose.end and not reading.stretches:
-            return position  # what is behind it, if anything, is held here
-        if reading.records > self._max_replay:
-            return None
-        return position if await self._past.is_kept(whose, first) else None
+            return True  # what is behind it, if anything, is held here
+        return reading.records <= self._max_replay and await self._past.is_kept(whose, first)
 
     def _answer(
         self,

@@ -3,11 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-import pytest
-
 from delivery.hub.lane_index import IndexBounds
 from delivery.lanes import Lanes, Remembered
-from infra.runtime.kafka_log import Fetched, LogReader, RangeGone
+from infra.runtime.kafka_log import RangeGone
 from schemas import topics
 from schemas.errors import KafkaUnavailable
 from schemas.turns import LogAddress
@@ -17,24 +15,6 @@ from tests.delivery.scene import Scene, Talk, fresh_turn, stripped
 LANE = LogAddress(topics.LANES, 0)
 OTHERS = 3000
 NONE_HELD = {"lane_recent_bytes": 0}
-
-
-@pytest.fixture
-def fetched(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many records each fetch for a reader brought; those that read lanes back are not counted."""
-    counts: list[int] = []
-    fetch = LogReader.fetch
-
-    async def counting(
-        self: LogReader, topic: str, partition: int, position: int, *, max_bytes: int = 1 << 20
-    ) -> Fetched:
-        found = await fetch(self, topic, partition, position, max_bytes=max_bytes)
-        if self._client_id == "parley-delivery-log":
-            counts.append(len(found.entries))
-        return found
-
-    monkeypatch.setattr(LogReader, "fetch", counting)
-    return counts
 
 
 async def beside(scene: Scene, talk: Talk) -> Talk:

@@ -56,6 +56,24 @@ async def test_any_cut_is_healed_on_another_node(scene: Scene, in_lane: bool) ->
         await other.socket.close()
 
 
+@pytest.mark.parametrize(("missed", "reads"), [(100, False), (400, True)])
+async def test_a_little_that_was_missed_comes_with_the_tail(
+    scene: Scene, fetched: list[int], missed: int, reads: bool
+) -> None:
+    """A node that meets a log through a position close to its end tails it from there and reads nothing besides."""
+    talk = await scene.talk()
+    first = await scene.client(await scene.node())
+    position = (await first.subscribe(talk.conversation))["position"]
+    await talk.turn(deltas=missed)
+    frames = await first.events_until_ended()
+    node = await scene.node()
+    fetched.clear()
+    second = await scene.client(node)
+    assert (await second.subscribe(talk.conversation, position))["recovered"]
+    assert await second.events_until_ended() == frames
+    assert bool(fetched) == reads
+
+
 async def test_many_readers_get_the_same_bytes(scene: Scene) -> None:
     """Twenty readers of one conversation, on two nodes, joined before and in mid-answer, end with the same answer."""
     talk = await scene.talk()
