@@ -32,7 +32,9 @@ SAMPLE = 50
 class Reader(asyncio.Protocol):
     """A bare WebSocket client: upgrades, subscribes, counts frames."""
 
-    def __init__(self, key: str, subscribe: bytes, latencies_ms: list[float], *, path: str = "/v1/stream") -> None:
+    def __init__(
+        self, key: str, subscribe: bytes, latencies_ms: list[float], *, path: str = "/v1/stream", every: int = SAMPLE
+    ) -> None:
         self._request = (
             f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             f"Sec-WebSocket-Key: {base64.b64encode(os.urandom(16)).decode()}\r\nSec-WebSocket-Version: 13\r\n"
@@ -43,7 +45,8 @@ class Reader(asyncio.Protocol):
         self._buffer = b""
         self._is_open = False
         self.frames = 0
-        self.sampled = random.randrange(SAMPLE)  # readers look into different frames
+        self._every = every
+        self.sampled = random.randrange(every)  # readers look into different frames
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.transport: asyncio.Transport | None = None
@@ -102,7 +105,7 @@ class Reader(asyncio.Protocol):
         if not frame.startswith(EVENT):
             return
         self.frames += 1
-        if self.frames % SAMPLE == self.sampled:
+        if self.frames % self._every == self.sampled:
             self.sample(json.loads(frame)["event"]["at"])
 
     def sample(self, said_at: str) -> None:
@@ -125,12 +128,14 @@ class Crowd:
     node: "Listening"
     readers: list[Reader] = field(default_factory=list)
 
-    async def connect(self, key: str, conversations: Sequence[str], latencies_ms: list[float]) -> list[Reader]:
+    async def connect(
+        self, key: str, conversations: Sequence[str], latencies_ms: list[float], every: int = SAMPLE
+    ) -> list[Reader]:
         """A reader for each of these conversations, all subscribed."""
 
         def made(conversation: str) -> Reader:
             subscribe = json.dumps({"type": "subscribe", "ref": 1, "conversation": conversation}).encode()
-            return Reader(key, subscribe, latencies_ms)
+            return Reader(key, subscribe, latencies_ms, every=every)
 
         return await self.connect_all([made(each) for each in conversations])
 
