@@ -11,6 +11,7 @@ a turn that isn't open takes nothing.
 """
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from schemas.ids import TurnId
 from schemas.records import (
@@ -23,6 +24,10 @@ from schemas.records import (
     TurnQueued,
     TurnStarted,
 )
+
+# Above every offset, and the largest number that a JavaScript reader can hold: nothing is accepted behind it.
+CLOSED_ORDER: Final = 2**53 - 1
+"""The `order` of `conversation.moved`: the log takes no acceptance any more, whoever still writes one."""
 
 
 @dataclass(slots=True)
@@ -120,6 +125,11 @@ class ConversationFold:
 
     order: int = -1
     open_turns: dict[TurnId, Cursor] = field(default_factory=dict)
+
+    @property
+    def is_closed(self) -> bool:
+        """True behind `conversation.moved`: the conversation goes on in another log."""
+        return self.order >= CLOSED_ORDER
 
     def take(self, record: Record) -> bool:
         """Fold one record in; False: every reader drops it."""

@@ -119,6 +119,7 @@ class ContextLoaded(Record):
 
     Args:
         found: False: the store has never heard of it.
+        retired: its own topic is gone, or it never had one.
         next_n: place of the next turn. epoch: the present context epoch.
         turns: the newest, oldest first.
     """
@@ -126,6 +127,7 @@ class ContextLoaded(Record):
     type: Literal["ContextLoaded"] = "ContextLoaded"
     found: bool
     deleted: bool = False
+    retired: bool = False
     next_n: int = 1
     epoch: int = 0
     highest_order: int = -1
@@ -328,7 +330,7 @@ class ResetLogged(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MovedLogged(Record):
-    """The own topic is closed: the conversation goes on in its lane."""
+    """The own topic is closed: the conversation goes on in its lane. `order` is `fold.CLOSED_ORDER`."""
 
     type: Literal["conversation.moved"] = "conversation.moved"
     order: int

@@ -199,6 +199,7 @@ class ContextTurn:
     Args:
         log_start: where the fold of what was open at its end begins (DESIGN.md, "Where a reader begins").
         log_end: offset of its taken `turn.ended`. ended_at: when that was written; None in older values.
+        log: where both are; None in older values.
     """
 
     turn: TurnId
@@ -210,3 +211,4 @@ class ContextTurn:
     log_start: int | None
     log_end: int
     ended_at: str | None = None
+    log: LogAddress | None = None
