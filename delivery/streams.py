@@ -278,7 +278,9 @@ class Streams:
             index=tailed.index,
         )
         position = after if after is not None and await self._is_resumable(after, whose) else None
-        if position is not None:
+        if position is not None and position.fold.is_closed:
+            await self._send_on(dialogue, subscription)
+        elif position is not None:
             self._answer(dialogue, subscription, whose, position.offset, position.fold, is_recovered=True)
             await self._replay(dialogue, subscription, whose, position.offset + 1)
             await self._go_live(dialogue, subscription, whose, channel, max(position.offset, whose.end - 1))
@@ -290,6 +292,9 @@ class Streams:
         else:
             snapshot = await self._past.snapshot(whose)
             if subscription.is_over:
+                return
+            if snapshot.fold.is_closed:
+                await self._send_on(dialogue, subscription)
                 return
             position_text = self._position(subscription, whose, whose.end - 1, snapshot.fold)
             dialogue.answer(
@@ -304,6 +309,11 @@ class Streams:
             )
             self._located(subscription, whose, whose.end - 1, snapshot.fold)
             await self._go_live(dialogue, subscription, whose, channel, whose.end - 1)
+
+    async def _send_on(self, dialogue: Dialogue, subscription: Subscription) -> None:
+        """The directory here was behind: the log is closed. It is caught up before the reader comes back."""
+        await self._refresh_directory()
+        dialogue.log_moved(subscription)
 
     async def _is_resumable(self, position: Position, whose: Whose) -> bool:
         """True when everything behind the position is still there and not too much."""

@@ -81,7 +81,7 @@ class Gateway:
         self._store = Store(cassandra)
         self._log_reader = LogReader(kafka, ROLE, patience_s=_LOG_PATIENCE_S)
         self._directory = Directory(kafka)
-        self._feed = DeliveryClient(settings.deliveries, internal.token)
+        self._feed = DeliveryClient(settings.deliveries, internal.token, lanes=kafka.lanes)
         layout, own = Layout(settings.layout), KafkaOwnTopics(self._admin)
         target = 0 if layout is Layout.LANES else settings.spare_topics
         self._spares = KafkaSpares(kafka, self._appender, clock)

@@ -29,16 +29,17 @@ class Directory:
         return len(self._known)
 
     def put(self, changed: ConversationChanged) -> None:
-        """The conversation is as the record says."""
+        """The conversation is as the record says; once retired or deleted, for ever."""
         if changed.conversation is None or changed.tenant is None:
             return
+        before = self._known.get(changed.conversation)
         self._known[changed.conversation] = Known(
             # Tenants and users are few beside their conversations: one text each.
             sys.intern(changed.tenant),
             sys.intern(changed.user),
             instants.to_ms(changed.created_at),
-            changed.retired,
-            changed.deleted,
+            changed.retired or (before is not None and before.retired),
+            changed.deleted or (before is not None and before.deleted),
         )
 
     def drop(self, conversation: str) -> None:

@@ -273,6 +273,11 @@ class Dialogue:
         else:
             self.end(Cause.LOG_LOST)
 
+    def log_moved(self, subscription: Subscription) -> None:
+        """The log that was found is closed: another subscribe finds the one that follows it."""
+        if not subscription.is_over:
+            self._moved(subscription)
+
     # --- inside -------------------------------------------------------------------------------------------------------
 
     def _read(self, text: bytes, now_ms: int) -> None:

@@ -12,6 +12,7 @@ from delivery.protocol.events import LogEvent, Logged
 from schemas.errors import InvariantBroken
 from schemas.fold import ConversationFold
 from schemas.ids import ConversationId, TurnId
+from schemas.records import MovedLogged
 
 
 class Stage(Enum):
@@ -151,7 +152,8 @@ class Subscription:
 
     def _take(self, logged: Logged) -> None:
         self.seen = logged.offset
-        if self.turn is not None and logged.record.turn != self.turn:
+        is_moved = isinstance(logged.record, MovedLogged)
+        if self.turn is not None and logged.record.turn != self.turn and not is_moved:
             # Other turns only count for the rule: an `order` that isn't above theirs is no acceptance.
             self.fold.order = max(self.fold.order, getattr(logged.record, "order", -1))
             return

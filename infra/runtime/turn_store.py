@@ -167,25 +167,34 @@ class TurnStore:
         )
 
     async def save_conversation(self, changed: ConversationChanged) -> None:
-        """What the record says is what is stored, unless a newer one was. A deleted one is deleted with its turns."""
+        """What the record says is what is stored, unless a newer one was. A deleted one is deleted with its turns.
+
+        A retired one is retired for ever, whatever a record says that was made without knowing of it.
+        """
         if changed.conversation is None or changed.tenant is None:
             return
         if changed.deleted:
             await self.delete_conversation(changed.conversation, tenant=changed.tenant, user=changed.user)
             return
         at_us = _us(changed.at)
+        if changed.retired:
+            # The latest of all: with a deletion, which bears the same time, the deletion wins.
+            await self._run(
+                "UPDATE {keyspace}.conversations USING TIMESTAMP ? SET retired = true WHERE conversation = ?",
+                HIGHEST_US,
+                changed.conversation,
+            )
         await asyncio.gather(
             self._run(
                 "INSERT INTO {keyspace}.conversations"
-                " (conversation, tenant, user, created_at, metadata, instructions, retired)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?",
+                " (conversation, tenant, user, created_at, metadata, instructions)"
+                " VALUES (?, ?, ?, ?, ?, ?) USING TIMESTAMP ?",
                 changed.conversation,
                 changed.tenant,
                 changed.user,
                 _ms(changed.created_at),
                 codec.encode(changed.metadata).decode(),
                 changed.instructions,
-                changed.retired,
                 at_us,
             ),
             self._run(

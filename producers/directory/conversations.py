@@ -1,6 +1,7 @@
 """What is known of every conversation apart from its turns: `chat.conversations` in memory. Pure."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 
 from schemas.ids import ConversationId
@@ -20,11 +21,23 @@ class Conversations:
         return self._known.get(conversation)
 
     def put(self, changed: ConversationChanged) -> None:
-        """Keep the record unless a newer one is known: this gateway's own come here before the topic brings them."""
+        """Keep the record unless a newer one is known: this gateway's own come here before the topic brings them.
+
+        A conversation that was retired once is retired for ever, whichever record says so.
+        """
         if changed.conversation is None or changed.tenant is None:
             return
         before = self._known.get(changed.conversation)
         if before is not None and before.at > changed.at:
+            if changed.retired and not before.retired:
+                self._keep(before, replace(before, retired=True))
+        elif before is not None and before.retired:
+            self._keep(before, replace(changed, retired=True))
+        else:
+            self._keep(before, changed)
+
+    def _keep(self, before: ConversationChanged | None, changed: ConversationChanged) -> None:
+        if changed.conversation is None or changed.tenant is None:
             return
         self._known[changed.conversation] = changed
         users = self._of_user.setdefault(changed.tenant, {})

@@ -18,7 +18,7 @@ from websockets.typing import Subprotocol
 from producers.relay.channel import Channel, ChannelReader
 from producers.relay.port import DeliveryUnavailable
 from producers.relay.progress import Gapped
-from schemas import codec, ids
+from schemas import codec, ids, topics
 from schemas.errors import ContractError, ErrorCode, NotFound
 from schemas.frames import SUBPROTOCOL, Subscribe, Unsubscribe
 from schemas.ids import TurnId
@@ -40,12 +40,14 @@ class DeliveryClient:
     Args:
         nodes: base URLs, `http://` or `ws://`; taken in turn, from a random one on.
         token: the secret that services share.
+        lanes: partitions of the lane topics: there a turn goes on whose conversation has left its own topic.
     """
 
-    def __init__(self, nodes: Sequence[str], token: str) -> None:
+    def __init__(self, nodes: Sequence[str], token: str, *, lanes: int) -> None:
         first = random.randrange(len(nodes))  # noqa: S311 - spreads gateways over nodes, no secret
         self._nodes = itertools.cycle([stream_url(node) for node in (*nodes[first:], *nodes[:first])])
         self._token = token
+        self._lanes = lanes
         self._channels: dict[TurnId, Channel] = {}
         # Frames leave in the order they were meant: a turn let go and taken up again must not be let go last.
         self._outbox: asyncio.Queue[Subscribe | Unsubscribe] | None = None
@@ -135,6 +137,8 @@ class DeliveryClient:
 
     def _take(self, frame: dict[str, Any]) -> None:
         match frame:
+            case {"type": "event", "event": {"type": "conversation.moved"}, "ref": str(ref)}:
+                self._moved(TurnId(ref))
             case {"type": "event", "event": dict(event), "position": str(position)}:
                 channel = self._channels.get(TurnId(str(event.get("turn"))))
                 if channel is not None:
@@ -156,6 +160,15 @@ class DeliveryClient:
             self._again(channel)
         except ContractError as error:
             log.warning("an event can't be read: %s", error, extra={"turn": channel.turn})
+
+    def _moved(self, turn: TurnId) -> None:
+        """The own topic was closed before the turn began: it is answered in the lane."""
+        channel = self._channels.get(turn)
+        if channel is not None and topics.is_own_topic(channel.log):
+            conversation = ids.conversation_of(turn)
+            channel.log = topics.address(conversation, retired=True, stored=True, lanes=self._lanes)
+            channel.position = None
+            self._subscribe(channel)
 
     def _refused(self, channel: Channel, code: str, message: str) -> None:
         if code == ErrorCode.NOT_FOUND:

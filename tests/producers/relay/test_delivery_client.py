@@ -60,7 +60,7 @@ async def node() -> AsyncIterator[Told]:
 async def client(node: Told) -> AsyncIterator[DeliveryClient]:
     assert node.server is not None
     port = next(iter(node.server.sockets)).getsockname()[1]
-    made = DeliveryClient([f"http://127.0.0.1:{port}"], "token")
+    made = DeliveryClient([f"http://127.0.0.1:{port}"], "token", lanes=4)
     made.start()
     yield made
     await made.stop()
