@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from infra.runtime.band_settings import BandSettings
-from schemas import instants
+from schemas import fold, instants
 from schemas.errors import ERRORS
 from schemas.ids import ConversationId, TurnId
 from schemas.records import (
@@ -11,6 +11,7 @@ from schemas.records import (
     ConversationDeleted,
     ConversationReset,
     DeploymentSet,
+    MovedLogged,
     ResetLogged,
     TurnAccepted,
     TurnAllowed,
@@ -229,6 +230,17 @@ def reset_logged(here: Scene, effect: AppendReset) -> ResetLogged:
         tenant=here.tenant,
         conversation=here.conversation,
         order=effect.order,
+    )
+
+
+def moved_logged(here: Scene) -> MovedLogged:
+    """The own topic is closed, for its readers."""
+    return MovedLogged(
+        id=f"{here.conversation}.moved",
+        at=here.at,
+        tenant=here.tenant,
+        conversation=here.conversation,
+        order=fold.CLOSED_ORDER,
     )
 
 

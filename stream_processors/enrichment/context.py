@@ -54,6 +54,7 @@ def context_turn(turn: TurnCompleted, history: Sequence[Message] = ()) -> Contex
         log_start=turn.log_start,
         log_end=turn.log_end,
         ended_at=turn.ended_at,
+        log=turn.log,
     )
 
 

@@ -3,14 +3,12 @@
 from schemas.ids import TurnId
 from schemas.topics import CLOSING_POOL
 from schemas.turns import LATEST
+from stream_processors.enrichment import retiring
 from stream_processors.enrichment.draft import Draft
 from stream_processors.enrichment.effects import AppendAccepted, EndTurn, ForgetContext, LoadContext
 from stream_processors.enrichment.endings import close, expire
 from stream_processors.enrichment.facts import Limits
 from stream_processors.enrichment.state import OpenTurn, Phase, State, Status
-
-# A conversation that the store hasn't caught up with, or a note that is still good, is looked at again so often.
-_AGAIN_MS = 60_000
 
 
 def waiting_past_deadline(draft: Draft, turn: OpenTurn) -> None:
@@ -63,7 +61,9 @@ def forget(draft: Draft) -> None:
     """An idle conversation whose last turn is stored is dropped: the store knows it, and the loader brings it back."""
     if draft.facts.now_ms < _idle_until(draft.before, draft.facts.limits) or draft.turns:
         return
-    if draft.stored and draft.facts.persisted <= draft.echo:
+    if retiring.is_under_way(draft):
+        return
+    if draft.stored and draft.facts.passed.turns <= draft.echo:
         return
     draft.is_forgotten = True
     draft.say(ForgetContext())
@@ -84,7 +84,11 @@ def due_ms(state: State, limits: Limits, now_ms: int) -> int:
     wanted = [_turn_due(turn, limits, now_ms) for turn in state.turns]
     if state.load_ms:
         wanted.append(state.load_ms + limits.reload_ms)
-    return min(wanted) if wanted else max(_idle_until(state, limits), now_ms + _AGAIN_MS)
+    if wanted:
+        return min(wanted)
+    retires_ms = retiring.due_ms(state, limits)
+    idle_ms = _idle_until(state, limits)
+    return max(idle_ms if retires_ms is None else min(idle_ms, retires_ms), now_ms + limits.again_ms)
 
 
 def _turn_due(turn: OpenTurn, limits: Limits, now_ms: int) -> int:

@@ -17,8 +17,9 @@ from stream_processors.enrichment.composing import Request, Scene
 from stream_processors.enrichment.context import ContextEntry
 from stream_processors.enrichment.contexts import Contexts
 from stream_processors.enrichment.counting import Measures
-from stream_processors.enrichment.facts import Facts, Fits, InLine, Limits, Plan, Spoken
+from stream_processors.enrichment.facts import Facts, Fits, InLine, Limits, Passed, Plan, Spoken
 from stream_processors.enrichment.fleet_view import FleetView
+from stream_processors.enrichment.inputs import Owner
 from stream_processors.enrichment.planning import Planner
 from stream_processors.enrichment.prompt import Prompt
 from stream_processors.enrichment.requests import NotAtHand, Requests
@@ -77,14 +78,21 @@ class Dispatcher:
     # --- facts for the reducer ----------------------------------------------------------------------------------------
 
     def facts(
-        self, partition: int, brought: Sequence[ContextEntry], *, said: Container[TurnId], persisted: int
+        self,
+        partition: int,
+        brought: Sequence[ContextEntry],
+        *,
+        said: Container[TurnId],
+        passed: Passed,
+        held_ms: int = 0,
+        owner: Owner | None = None,
     ) -> Facts:
         """The moment. What it is asked raises NotAtHand; nothing in it awaits.
 
         Args:
             brought: what the input itself adds to the context, kept only behind the reduction.
             said: turns whose `turn.accepted` this life of the gate has decided.
-            persisted: see Facts.
+            passed, held_ms, owner: see Facts.
         """
         now_ms = self._clock.wall_ms()
         fleet = self._fleet.at(now_ms)
@@ -104,7 +112,9 @@ class Dispatcher:
             attempts=lambda turn: self._attempts(partition, turn),
             fallback=lambda turn: self._fall_back(partition, brought, turn),
             in_line=lambda turn: self._in_line(fleet, turn),
-            persisted=persisted,
+            passed=passed,
+            held_ms=held_ms,
+            owner=owner,
             turn_s=self._turn_s,
             limits=self._limits,
         )

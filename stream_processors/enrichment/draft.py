@@ -39,6 +39,9 @@ class Draft:
         self.touched_ms = before.touched_ms
         self.deleted_ms = before.deleted_ms
         self.stop_offset = before.stop_offset
+        self.retirement = before.retirement
+        self.told_ms = before.told_ms
+        self.told_offset = before.told_offset
         self.is_forgotten = False
 
     def say(self, *effects: Effect) -> None:
@@ -112,6 +115,9 @@ class Draft:
             touched_ms=self.touched_ms,
             deleted_ms=self.deleted_ms,
             stop_offset=self.stop_offset,
+            retirement=self.retirement,
+            told_ms=self.told_ms,
+            told_offset=self.told_offset,
         )
         return None if _is_empty(after) else after
 

@@ -68,6 +68,16 @@ class AnnounceDeleted:
 
 
 @dataclass(frozen=True, slots=True)
+class CloseLog:
+    """ConversationChanged says `retired`, then `conversation.moved` in the own topic; a `LogClosed` for the reducer."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteLog:
+    """The conversation's own topic is deleted; a `LogDeleted` for the reducer."""
+
+
+@dataclass(frozen=True, slots=True)
 class LoadContext:
     """Ask the store for the conversation; `parent`: the turn whose chain is wanted, None = the newest."""
 
@@ -99,6 +109,8 @@ Effect = (
     | Dispatch
     | RequestStop
     | AnnounceDeleted
+    | CloseLog
+    | DeleteLog
     | LoadContext
     | KeepContext
     | KeepLoaded

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from schemas.errors import InvariantBroken
 from schemas.ids import ConversationId, TurnId
-from stream_processors.enrichment import deadlines, lifecycle, ordering, returns, stopping
+from stream_processors.enrichment import deadlines, lifecycle, ordering, retiring, returns, stopping
 from stream_processors.enrichment.draft import Draft, fresh
 from stream_processors.enrichment.effects import AppendAccepted, AppendReset, Dispatch, Effect, EndTurn
 from stream_processors.enrichment.endings import close
@@ -25,6 +25,8 @@ from stream_processors.enrichment.inputs import (
     EndLost,
     Input,
     Loaded,
+    LogClosed,
+    LogDeleted,
     Refused,
     ResetAsked,
     Returned,
@@ -190,6 +192,8 @@ CONVERSATIONS: Final[Mapping[type, ConversationStep]] = {
     Announced: lifecycle.announced,
     Ticked: lambda draft, _given: _tick(draft),
     StopAsked: stopping.stop_whoever,
+    LogClosed: retiring.closed,
+    LogDeleted: retiring.deleted,
 }
 """What an input does to the conversation; the steps tell the phases apart."""
 
@@ -214,6 +218,7 @@ def reduce(conversation: ConversationId, before: State | None, given: Input, fac
     else:
         _row(TURNS, (standing(draft, named, given), type(given)))(draft, draft.turns.get(named), given)
     if not draft.is_forgotten:
+        retiring.close_again(draft)
         ordering.promote(draft)
         deadlines.prune(draft)
     return Outcome(draft.freeze(), tuple(_in_order(draft)))
@@ -271,4 +276,5 @@ def _tick(draft: Draft) -> None:
     ordering.tell_in_line(draft)
     deadlines.load_is_slow(draft)
     if not draft.turns and draft.phase is not Phase.LOADING:
+        retiring.look(draft)
         deadlines.forget(draft)

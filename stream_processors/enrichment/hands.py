@@ -28,13 +28,16 @@ from stream_processors.enrichment.effects import (
     AppendAccepted,
     AppendQueued,
     AppendReset,
+    CloseLog,
+    DeleteLog,
     Dispatch,
     Effect,
     EndTurn,
     LoadContext,
     RequestStop,
 )
-from stream_processors.enrichment.inputs import EndLost
+from stream_processors.enrichment.inputs import EndLost, LogClosed, LogDeleted, Told
+from stream_processors.enrichment.own_topics import OwnTopics
 from stream_processors.enrichment.state import OpenTurn, State
 
 T = TypeVar("T")
@@ -91,6 +94,7 @@ class Hands:
     """See the module.
 
     Args:
+        own_topics: closes and deletes those of retired conversations.
         load: asks the loader: conversation, tenant, parent.
         elsewhere: the partition for a turn that this worker's engine has failed, None = wherever its key says.
         jitter: a number in [0, 1).
@@ -106,6 +110,7 @@ class Hands:
         admin: TopicAdmin,
         clock: Clock,
         words: Words,
+        own_topics: OwnTopics,
         load: Callable[[ConversationId, str | None, TurnId | None], None],
         elsewhere: Callable[[OpenTurn, str], int | None] = lambda _turn, _worker: None,
         jitter: Callable[[], float] = random.random,
@@ -117,16 +122,18 @@ class Hands:
         self._admin = admin
         self._clock = clock
         self._words = words
+        self._own_topics = own_topics
         self._load = load
         self._elsewhere = elsewhere
         self._jitter = jitter
         self._on_step = on_step
         self._on_ended = on_ended
 
-    async def perform(self, decided: Decided) -> list[EndLost]:
-        """All effects are in Kafka; the ends of ours that the log didn't take.
+    async def perform(self, decided: Decided) -> list[Told]:
+        """All effects are in Kafka; what came of those that the gate must hear of.
 
         First what readers of the log must see before a worker can write there, then the rest, then the reading back.
+        A log is closed before anything is written to the one that follows it.
         """
         for written in decided.written:  # all are under way: waiting one by one is cheaper than a gather
             await written
@@ -134,6 +141,9 @@ class Hands:
         if decided.state is None or decided.state.log is None or not decided.effects:
             return []
         here = composing.scene(decided.state, decided.state.log, self._clock.wall_ms())
+        told: list[Told] = []
+        if CloseLog() in decided.effects:
+            told.append(await self._close(here, decided))
         logged = [await self._logged(here, decided.partition, effect) for effect in decided.effects]
         first = [append for append in logged if append is not None]
         if first:
@@ -144,13 +154,24 @@ class Hands:
             others += await self._other(here, decided, effect)
         if others:
             await self._append_all(others, here)
-        lost: list[EndLost] = []
         for effect in decided.effects:
             if isinstance(effect, EndTurn):
                 missed = await self._read_back(here, decided.partition, effect.turn)
-                lost += [] if missed is None else [missed]
+                told += [] if missed is None else [missed]
+            elif isinstance(effect, DeleteLog):
+                await self._persist(lambda: self._own_topics.delete(here.conversation), "delete an own topic")
+                told.append(LogDeleted())
         self._on_step("effects")
-        return lost
+        return told
+
+    async def _close(self, here: Scene, decided: Decided) -> LogClosed:
+        """The directory first: who is sent away by `conversation.moved` finds there where to go."""
+        offset = await self._persist(
+            lambda: self._own_topics.announce_retired(decided.partition, here.conversation), "announce a retirement"
+        )
+        await self._persist(lambda: self._own_topics.close(composing.moved_logged(here)), "close an own topic")
+        self._on_step("closed")
+        return LogClosed(offset=offset)
 
     async def _logged(self, here: Scene, partition: int, effect: Effect) -> _Append | None:
         record: Record

@@ -88,6 +88,8 @@ class Loaded:
     Args:
         last: its newest turn of the present epoch that the next may follow.
         log_end, ended_ms: of its last end in the log: where, and when that was written, 0 = long ago.
+        log: where that end is; None = not told.
+        is_retired: it has no own topic any more.
         parent: the turn whose chain was asked for, None = the newest.
     """
 
@@ -96,7 +98,9 @@ class Loaded:
     last: TurnId | None = None
     log_end: int | None = None
     ended_ms: int = 0
+    log: LogAddress | None = None
     is_deleted: bool = False
+    is_retired: bool = False
     parent: TurnId | None = None
 
 
@@ -154,6 +158,24 @@ class EndLost:
     dispatch: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogClosed:
+    """The own topic's readers and all who keep the directory can know of the lane. Made by the gate's own hands.
+
+    Args:
+        offset: of `chat.conversations`, where it is said.
+    """
+
+    offset: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogDeleted:
+    """The own topic is deleted. Made by the gate's own hands."""
+
+
 TurnInput = Allowed | Refused | Unreadable | StopAsked | Completed | Returned | EndLost
-ConversationInput = ResetAsked | DeleteAsked | Loaded | Announced | Ticked
+Told = EndLost | LogClosed | LogDeleted
+"""What the gate's own hands tell it."""
+ConversationInput = ResetAsked | DeleteAsked | Loaded | Announced | Ticked | LogClosed | LogDeleted
 Input = TurnInput | ConversationInput

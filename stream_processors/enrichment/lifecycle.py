@@ -2,6 +2,7 @@
 
 from schemas.errors import ErrorCode
 from schemas.turns import Reason
+from stream_processors.enrichment import retiring
 from stream_processors.enrichment.draft import Draft, due
 from stream_processors.enrichment.effects import (
     AnnounceDeleted,
@@ -27,7 +28,8 @@ def completed(draft: Draft, given: Completed) -> None:
     draft.epoch = max(draft.epoch, given.epoch)
     count_in(draft, given.turn, n=given.n, epoch=given.epoch, parent=given.parent)
     draft.echo = max(draft.echo, given.offset)
-    remember_end(draft, given.log_end, given.ended_ms)
+    if given.owner.log == draft.log:  # an end in a log that was left says nothing of this one
+        remember_end(draft, given.log_end, given.ended_ms)
     draft.touch()
     if draft.phase is Phase.DELETED:
         _announce_if_empty(draft)
@@ -66,7 +68,9 @@ def loaded(draft: Draft, given: Loaded) -> None:
         draft.next_n, draft.last = given.next_n, given.last
     elif draft.last is None:
         draft.last = given.last  # the store is behind an end that can't be followed
-    if given.log_end is not None:
+    if given.is_retired or given.is_deleted:
+        retiring.retired_before(draft)
+    if given.log_end is not None and given.log in (None, draft.log):
         remember_end(draft, given.log_end, given.ended_ms)
     if given.is_deleted:
         draft.deleted_ms = draft.deleted_ms or draft.facts.now_ms

@@ -115,6 +115,7 @@ class Loader:
             turn=parent,
             found=stored is not None,
             deleted=stored is not None and stored.deleted,
+            retired=stored is not None and stored.retired,
             next_n=1 if stored is None else stored.next_n,
             epoch=0 if stored is None else stored.epoch,
             turns=tuple(reversed(turns)),

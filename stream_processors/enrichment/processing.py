@@ -23,11 +23,12 @@ from stream_processors.enrichment.acks import AckOrder
 from stream_processors.enrichment.contexts import Contexts
 from stream_processors.enrichment.dispatcher import Dispatcher
 from stream_processors.enrichment.effects import AppendAccepted, ForgetContext, KeepContext, KeepLoaded
+from stream_processors.enrichment.facts import Passed
 from stream_processors.enrichment.gate import reduce
 from stream_processors.enrichment.hands import Decided, Hands
-from stream_processors.enrichment.inputs import Input, Ticked
+from stream_processors.enrichment.inputs import Input, Owner, Ticked
 from stream_processors.enrichment.requests import NotAtHand, Requests
-from stream_processors.enrichment.state import Phase
+from stream_processors.enrichment.state import Phase, Retirement
 from stream_processors.enrichment.states import States
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ log = logging.getLogger(__name__)
 _IN_FLIGHT: Final = 2_000
 _DEAD_LETTER_BYTES: Final = 512 * 1024
 _BACKOFF_S: Final = 0.2
+_NOWHERE: Final = Passed()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -64,6 +66,7 @@ class Gate:
         requests: told of each that is read, and of each whose turn has ended.
         dispatcher: what the world is like at a step.
         priorities: by tier.
+        listed: whose conversation it is, if the directory has it with a topic of its own.
         on_broken: told of a bug: the process must end, nothing is acknowledged any more.
     """
 
@@ -79,6 +82,7 @@ class Gate:
         clock: Clock,
         priorities: Mapping[str, int],
         on_broken: Callable[[BaseException], None],
+        listed: Callable[[ConversationId], Owner | None] = lambda _conversation: None,
     ) -> None:
         self._states = states
         self._contexts = contexts
@@ -89,6 +93,7 @@ class Gate:
         self._clock = clock
         self._priorities = priorities
         self._on_broken = on_broken
+        self._listed = listed
         self._said: set[TurnId] = set()  # whose `turn.accepted` this life has decided: DESIGN.md, "Non-obvious"
         self._chains: dict[ConversationId, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -96,7 +101,8 @@ class Gate:
         self._room = asyncio.Event()
         self._room.set()
         self._is_broken = False
-        self.persisted: dict[int, int] = {}
+        self._held_ms: dict[int, int] = {}
+        self.passed: dict[int, Passed] = {}
         self.acknowledged: dict[tuple[str, int], int] = {}
 
     # --- partitions come and go ---------------------------------------------------------------------------------------
@@ -120,6 +126,7 @@ class Gate:
         """
         self._states.opened(partition, end=ends[0], generation=generation)
         self._contexts.opened(partition, end=ends[1], generation=self.written_under(partition))
+        self._held_ms[partition] = self._clock.wall_ms()
 
     def closed(self) -> None:
         """No partition is ours until `opened` says so."""
@@ -128,6 +135,7 @@ class Gate:
         self._dispatcher.closed()
         self.acknowledged.clear()
         self._said.clear()
+        self._held_ms.clear()
 
     def written_under(self, partition: int) -> int:
         """The generation that this process writes under there."""
@@ -216,6 +224,13 @@ class Gate:
             self._states.ticked(taken.partition, conversation)
         return found
 
+    def meet(self, partition: int, conversation: ConversationId) -> None:
+        """The conversation is looked at by the next tick, if only the directory knows that it has a topic."""
+        if partition in self._states.partitions:
+            state = self._states.read(partition, conversation)
+            if state is None or state.retirement is Retirement.GONE:
+                self._states.look_at(partition, conversation)
+
     async def _move(
         self, partition: int, conversation: ConversationId, given: Input, record: Record | None
     ) -> Decided | None:
@@ -232,7 +247,14 @@ class Gate:
         """Read, decide, write. Raises NotAtHand, and then nothing is written."""
         before = self._states.read(partition, conversation)
         brought = self._contexts.brought(partition, before, record)
-        facts = self._dispatcher.facts(partition, brought, said=self._said, persisted=self.persisted.get(partition, -1))
+        facts = self._dispatcher.facts(
+            partition,
+            brought,
+            said=self._said,
+            passed=self.passed.get(partition, _NOWHERE),
+            held_ms=self._held_ms[partition],
+            owner=self._listed(conversation),
+        )
         outcome = reduce(conversation, before, given, facts)
         written: list[asyncio.Future[None]] = []
         for effect in outcome.effects:
@@ -284,8 +306,8 @@ class Gate:
             self._break(error)
 
     async def _perform(self, decided: Decided) -> None:
-        lost = await self._hands.perform(decided)
-        for each in lost:
+        told = await self._hands.perform(decided)
+        for each in told:
             follows = await self._move(decided.partition, decided.conversation, each, None)
             if follows is not None:
                 await self._perform(follows)

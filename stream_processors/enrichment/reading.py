@@ -180,14 +180,17 @@ def _loaded(record: ContextLoaded) -> Loaded:
     newest = max(record.turns, key=lambda turn: turn.n, default=None)
     present = [turn for turn in record.turns if turn.epoch == record.epoch and _may_be_followed(turn, record.turns)]
     last: ContextTurn | None = max(present, key=lambda turn: turn.n, default=None)
-    last_ended = max(record.turns, key=lambda turn: turn.log_end, default=None)
+    here = [] if newest is None else [turn for turn in record.turns if turn.log == newest.log]
+    last_ended = max(here, key=lambda turn: turn.log_end, default=None)
     return Loaded(
         next_n=max(record.next_n, 1 if newest is None else newest.n + 1),
         epoch=record.epoch,
         last=None if last is None else last.turn,
         log_end=None if last_ended is None else last_ended.log_end,
         ended_ms=0 if last_ended is None or last_ended.ended_at is None else instants.to_ms(last_ended.ended_at),
+        log=None if last_ended is None else last_ended.log,
         is_deleted=record.deleted,
+        is_retired=record.retired,
         parent=record.turn,
     )
 

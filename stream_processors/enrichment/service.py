@@ -30,6 +30,7 @@ from stream_processors.enrichment.fencing import GENERATION_HEADER
 from stream_processors.enrichment.fleet_view import FleetView
 from stream_processors.enrichment.hands import Hands
 from stream_processors.enrichment.loader import Loader
+from stream_processors.enrichment.own_topics import KafkaOwnTopics
 from stream_processors.enrichment.processing import Gate, Taken
 from stream_processors.enrichment.requests import Requests
 from stream_processors.enrichment.settings import EnrichmentSettings, FallbackSettings, InstructionSettings
@@ -42,6 +43,8 @@ log = logging.getLogger(__name__)
 
 ROLE: Final = "enrichment"
 _BACKOFF_S: Final = 1.0
+# How long an idle conversation waits at most for the next look at it and at the store.
+_AGAIN_S: Final = 60.0
 
 
 async def run(source: SettingsSource) -> None:
@@ -101,6 +104,8 @@ class EnrichmentService:
         self._appender = Appender(kafka, ROLE)
         self._reader = LogReader(kafka, ROLE)
         self._admin = TopicAdmin(kafka, ROLE)
+        self._own_topics = KafkaOwnTopics(kafka, self._appender, self._admin, ROLE)
+        self._limits = _limits(settings, kafka.lanes)
         self._store = Store(cassandra)
         self._fleet = FleetView(kafka, ROLE)
         self._measures = Measures()
@@ -133,7 +138,13 @@ class EnrichmentService:
         gate = self._gate = self._gate_on(states, contexts)
         await app.start()
         looks = Looks(
-            gate, {topics.GATE_CHANGELOG: states, topics.CONTEXT_CHANGELOG: contexts}, self._reader, self._kafka
+            gate,
+            {topics.GATE_CHANGELOG: states, topics.CONTEXT_CHANGELOG: contexts},
+            self._reader,
+            self._kafka,
+            own_topics=self._own_topics,
+            clock=SYSTEM,
+            limits=self._limits,
         )
         ticks = Ticks(gate, self._appender, SYSTEM)
         self._tasks += [
@@ -145,7 +156,7 @@ class EnrichmentService:
             task.add_done_callback(self._on_task_done)
 
     def _gate_on(self, gate_table: Changelog, context_table: Changelog) -> Gate:
-        limits = Limits(waiting=self._settings.max_waiting, remember_ms=int(self._settings.forget_after_s * 1000))
+        limits = self._limits
         states = States(gate_table, gauges=self._gauges, clock=SYSTEM, limits=limits)
         requests = Requests(self._reader)
         contexts = Contexts(context_table, requests=requests, measures=self._measures, fleet=self._fleet)
@@ -168,6 +179,7 @@ class EnrichmentService:
             admin=self._admin,
             clock=SYSTEM,
             words=dispatcher,
+            own_topics=self._own_topics,
             elsewhere=dispatcher.elsewhere,
             load=loader.want,
             on_step=self._on_step,
@@ -183,6 +195,7 @@ class EnrichmentService:
             clock=SYSTEM,
             priorities=self._terms.priorities,
             on_broken=self._on_broken,
+            listed=self._own_topics.owner,
         )
 
     async def _take(self, taken: Taken) -> None:
@@ -241,6 +254,7 @@ class EnrichmentService:
         if self._loader is not None:
             await self._loader.stop()
         await self._fleet.stop()
+        await self._own_topics.stop()
         await self._appender.stop()
         await self._reader.stop()
         await self._admin.stop()
@@ -251,6 +265,8 @@ class EnrichmentService:
         degraded = []
         if self._loader is not None and self._loader.is_away:
             degraded.append("cassandra: conversations that were forgotten wait")
+        if not self._own_topics.is_live:
+            degraded.append("kafka: the directory isn't followed, so no topic is retired")
         if not self._fleet.is_live:
             degraded.append("kafka: the fleet isn't followed")
         is_joined = self._app is not None and not self._app.app.rebalancing
@@ -264,6 +280,7 @@ class EnrichmentService:
                 await self._appender.start()
                 await self._reader.start()
                 await self._fleet.start()
+                await self._own_topics.start()
             except DependencyError as error:
                 log.warning("waiting for Kafka: %s", error)
                 await asyncio.sleep(_BACKOFF_S)
@@ -318,3 +335,15 @@ class EnrichmentService:
     def _on_task_done(self, task: "asyncio.Task[None]") -> None:
         if not task.cancelled() and task.exception() is not None:
             self._on_broken(task.exception() or InvariantBroken(f"{task.get_name()} ended"))
+
+
+def _limits(settings: EnrichmentSettings, lanes: int) -> Limits:
+    again_s = min(_AGAIN_S, settings.retire_after_s, settings.linger_s)
+    return Limits(
+        waiting=settings.max_waiting,
+        remember_ms=int(settings.forget_after_s * 1000),
+        retire_ms=int(settings.retire_after_s * 1000),
+        linger_ms=int(settings.linger_s * 1000),
+        again_ms=int(again_s * 1000),
+        lanes=lanes,
+    )

@@ -27,6 +27,16 @@ class EnrichmentSettings:
     forget_after_s: float = field(
         default=3600.0, metadata={"doc": "seconds after which an idle conversation whose turns are stored is dropped"}
     )
+    retire_after_s: float = field(
+        # Half an hour: a reader who comes back sooner goes on behind its position, without a history.
+        default=1800.0,
+        metadata={"doc": "seconds after which an idle conversation whose turns are stored leaves its own topic"},
+    )
+    linger_s: float = field(
+        # 5 min: longer than a gateway or a delivery node may be cut off and still serve.
+        default=300.0,
+        metadata={"doc": "seconds that a topic stays behind its conversation, for those who haven't heard"},
+    )
     session_timeout_s: float = field(
         default=10.0, metadata={"doc": "seconds of silence after which the group gives this process's work to another"}
     )
@@ -51,10 +61,11 @@ class EnrichmentSettings:
             for name in ("max_waiting", "answer_tokens", "context_turns", "block_cache_mib")
             if getattr(self, name) < 1
         ]
-        if self.forget_after_s < 1:
-            faults.append("forget_after_s: must be at least 1")
-        if self.session_timeout_s < 1:
-            faults.append("session_timeout_s: must be at least 1")
+        faults += [
+            f"{name}: must be at least 1"
+            for name in ("forget_after_s", "retire_after_s", "linger_s", "session_timeout_s")
+            if getattr(self, name) < 1
+        ]
         if self.standby_replicas < 0:
             faults.append("standby_replicas: must be 0 or more")
         if faults:

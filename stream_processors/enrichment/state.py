@@ -25,6 +25,19 @@ class Phase(StrEnum):
     DELETED = "d"
 
 
+class Retirement(StrEnum):
+    """What became of the conversation's own topic. A conversation that was born in a lane stays at NONE.
+
+    NONE: the log is where it was from the first. CLOSING: the lane is the log from now on; who reads or writes the own
+    topic is being told. CLOSED: all were told; it stays for those who haven't heard. GONE: it is deleted.
+    """
+
+    NONE = "n"
+    CLOSING = "c"
+    CLOSED = "x"
+    GONE = "g"
+
+
 class Status(StrEnum):
     """Where an open turn stands.
 
@@ -132,6 +145,8 @@ class State:
         touched_ms: when a turn last arrived or ended.
         deleted_ms: when it was deleted, 0 = it wasn't.
         stop_offset: highest offset of `chat.control` of a stop that named no turn.
+        told_ms: when the own topic was closed, 0 = it wasn't.
+        told_offset: of `chat.conversations`: the store must have passed it before the own topic is deleted.
     """
 
     conversation: ConversationId
@@ -156,6 +171,9 @@ class State:
     touched_ms: int = 0
     deleted_ms: int = 0
     stop_offset: int = -1
+    retirement: Retirement = Retirement.NONE
+    told_ms: int = 0
+    told_offset: int = -1
 
     @property
     def active(self) -> OpenTurn | None:

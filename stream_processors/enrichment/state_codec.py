@@ -6,10 +6,12 @@ from schemas import codec, ids
 from schemas.errors import ErrorCode, InvariantBroken
 from schemas.ids import ConversationId, TurnId
 from schemas.turns import LogAddress, OnBusy, Reason
-from stream_processors.enrichment.state import Ended, Note, OpenTurn, Phase, Reset, State, Status
+from stream_processors.enrichment.state import Ended, Note, OpenTurn, Phase, Reset, Retirement, State, Status
 
 _FORM: Final = 1
-_FIRST_COLUMNS: Final = 20  # of a state; older values end there
+# Of a state; older values end there, or at the second number.
+_FIRST_COLUMNS: Final = 20
+_SECOND_COLUMNS: Final = 22
 # What open turns have had only since values were first written; older values end earlier.
 _FIRST_FIELDS: Final = 23
 _LATER_FIELDS: Final = (0, 0, None, False, 0)
@@ -43,6 +45,9 @@ def pack(state: State) -> bytes:
             state.stop_offset,
             [list(end) for end in state.ends],
             state.place,
+            state.retirement,
+            state.told_ms,
+            state.told_offset,
         ]
     )
 
@@ -75,6 +80,9 @@ def unpack(conversation: ConversationId, raw: bytes) -> State:
         stop_offset=row[19],
         ends=_ends(row),
         place=row[21] if len(row) > _FIRST_COLUMNS else row[10],
+        retirement=Retirement(row[22]) if len(row) > _SECOND_COLUMNS else Retirement.NONE,
+        told_ms=row[23] if len(row) > _SECOND_COLUMNS else 0,
+        told_offset=row[24] if len(row) > _SECOND_COLUMNS else -1,
     )
 
 

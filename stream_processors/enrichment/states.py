@@ -131,6 +131,10 @@ class States:
         agenda = self._agendas.get(partition)
         return [] if agenda is None else [ConversationId(key.decode()) for key in agenda.take(self._clock.wall_ms())]
 
+    def look_at(self, partition: int, conversation: ConversationId) -> None:
+        """The conversation wants a tick at once."""
+        self._agendas[partition].put(conversation.encode(), self._clock.wall_ms())
+
     def ticked(self, partition: int, conversation: ConversationId) -> None:
         """The conversation is on the agenda again, also if the tick has changed nothing; not if it is forgotten."""
         agenda = self._agendas.get(partition)

@@ -2,20 +2,20 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
-from aiokafka.structs import TopicPartition
 
 from infra.runtime.clock import Clock
 from infra.runtime.kafka import Appender, KafkaSettings, RangeGone
 from infra.runtime.kafka_log import LogReader
 from schemas import instants, topics
 from schemas.errors import DependencyError
-from schemas.records import ClockTicked
+from schemas.records import ClockTicked, ConversationChanged
 from stream_processors.enrichment.changelog import Changelog
+from stream_processors.enrichment.facts import Limits, Passed
 from stream_processors.enrichment.processing import Gate
 from stream_processors.enrichment.reading import CLOCK_KEY
 
@@ -50,26 +50,46 @@ class Ticks:
 
 
 class Looks:
-    """Once a minute: has a zombie written into our changelogs, and how far is persistence.
+    """Now and then: has a zombie written into our changelogs, how far is persistence, whom has only the directory.
 
     Args:
         changelogs: by topic without the prefix.
+        own_topics: the conversations that have one by the directory.
+        limits: how old those are before they are looked at, and how often.
     """
 
     def __init__(
-        self, gate: Gate, changelogs: dict[str, Changelog], reader: LogReader, settings: KafkaSettings
+        self,
+        gate: Gate,
+        changelogs: dict[str, Changelog],
+        reader: LogReader,
+        settings: KafkaSettings,
+        *,
+        own_topics: Iterable[tuple[int, ConversationChanged]],
+        clock: Clock,
+        limits: Limits,
     ) -> None:
         self._gate = gate
         self._changelogs = changelogs
         self._reader = reader
         self._settings = settings
+        self._own_topics = own_topics
+        self._clock = clock
+        self._limits = limits
 
     async def run(self) -> None:
         """Until cancelled."""
+        again_s = self._limits.again_ms / 1000
+        await asyncio.gather(
+            self._every(_LOOK_S, self.look, "looking at the changelogs"),
+            self._every(again_s, self.look_at_persistence, "looking at persistence"),
+            self._every(again_s, self.look_at_directory, "looking at the directory"),
+        )
+
+    async def _every(self, pause_s: float, look: Callable[[], Awaitable[None]], what: str) -> None:
         while True:
-            await asyncio.sleep(_LOOK_S)
-            await self._try(self.look, "looking at the changelogs")
-            await self._try(self.look_at_persistence, "looking at persistence")
+            await asyncio.sleep(pause_s)
+            await self._try(look, what)
 
     async def look(self) -> None:
         """Whatever somebody else wrote behind our back is answered by our own value. Raises DependencyError."""
@@ -100,10 +120,19 @@ class Looks:
             offsets = await admin.list_consumer_group_offsets(self._settings.named(_PERSISTENCE))
         finally:
             await admin.close()
-        name = self._settings.named(topics.TURNS)
-        for place, found in offsets.items():
-            if isinstance(place, TopicPartition) and place.topic == name and found.offset >= 0:
-                self._gate.persisted[place.partition] = found.offset
+        turns, conversations = self._settings.named(topics.TURNS), self._settings.named(topics.CONVERSATIONS)
+        read = {(place.topic, place.partition): found.offset for place, found in offsets.items()}
+        for partition in self._gate.partitions:
+            self._gate.passed[partition] = Passed(
+                turns=read.get((turns, partition), -1), conversations=read.get((conversations, partition), -1)
+            )
+
+    async def look_at_directory(self) -> None:
+        """A conversation with a topic of its own that the gate has forgotten, or never met, is met by the next tick."""
+        before_ms = self._clock.wall_ms() - self._limits.retire_ms
+        for partition, listed in self._own_topics:
+            if listed.conversation is not None and instants.to_ms(listed.created_at) < before_ms:
+                self._gate.meet(partition, listed.conversation)
 
     async def _try(self, look: Callable[[], Awaitable[None]], what: str) -> None:
         try:

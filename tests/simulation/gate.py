@@ -16,6 +16,7 @@ from stream_processors.enrichment.changelog import Changelog
 from stream_processors.enrichment.composing import Request, Scene
 from stream_processors.enrichment.contexts import Contexts
 from stream_processors.enrichment.dispatcher import Dispatcher
+from stream_processors.enrichment.facts import Passed
 from stream_processors.enrichment.hands import Decided, Hands
 from stream_processors.enrichment.inputs import Input
 from stream_processors.enrichment.processing import Gate, Taken
@@ -49,6 +50,7 @@ class SteppedHands(Hands):
             admin=cast("Any", None),
             clock=process.clock,
             words=words,
+            own_topics=cast("Any", None),
             load=process.wants,
         )
         self._process = process
@@ -294,7 +296,7 @@ class GateProcess:
         )
         record = self.world.broker.log(topic)[offset]
         if isinstance(record, ClockTicked):
-            self.gate.persisted[0] = self.world.store.position
+            self.gate.passed[0] = Passed(turns=self.world.store.position)
         self.gate.begins(taken)
         decided = self.gate.decided(taken, record)
         self._ticks += isinstance(record, ClockTicked)

@@ -17,7 +17,7 @@ from stream_processors.enrichment.context import ContextEntry
 from stream_processors.enrichment.contexts import Contexts
 from stream_processors.enrichment.counting import Measures
 from stream_processors.enrichment.dispatcher import Dispatcher
-from stream_processors.enrichment.facts import Facts, Fits, InLine, Limits, Spoken, Unloaded
+from stream_processors.enrichment.facts import Facts, Fits, InLine, Limits, Passed, Spoken, Unloaded
 from stream_processors.enrichment.requests import NotAtHand, Requests
 from stream_processors.enrichment.settings import FallbackSettings
 from stream_processors.enrichment.state import OpenTurn, State, Status
@@ -51,7 +51,7 @@ class _Bench:
         )  # fmt: skip
 
     def facts(self, *brought: ContextEntry, said: frozenset[TurnId] = frozenset()) -> Facts:
-        return self.dispatcher.facts(0, brought, said=said, persisted=3)
+        return self.dispatcher.facts(0, brought, said=said, passed=Passed(turns=3))
 
     def keep(self, asked: TurnAllowed, **more: Any) -> OpenTurn:
         """The request is at hand; its turn."""
@@ -153,7 +153,7 @@ async def test_facts_tell_what_they_were_given() -> None:
     facts = bench.facts(said=frozenset({turn.turn}))
     assert facts.was_said(turn.turn)
     assert not facts.was_said(new_turn(new_conversation()))
-    assert facts.persisted == 3
+    assert facts.passed.turns == 3
     assert facts.attempts(turn) == 2
     assert facts.fallback(turn) == Spoken()
     assert facts.is_alive(POOL)

@@ -22,7 +22,7 @@ from stream_processors.enrichment.effects import (
     LoadContext,
     RequestStop,
 )
-from stream_processors.enrichment.facts import Facts, Fits, InLine, Limits, Spoken, Unfit, Unloaded
+from stream_processors.enrichment.facts import Facts, Fits, InLine, Limits, Passed, Spoken, Unfit, Unloaded
 from stream_processors.enrichment.gate import CONVERSATIONS, TICKS, TURNS, Outcome, Standing, reduce
 from stream_processors.enrichment.inputs import (
     Allowed,
@@ -32,6 +32,8 @@ from stream_processors.enrichment.inputs import (
     EndLost,
     Input,
     Loaded,
+    LogClosed,
+    LogDeleted,
     Owner,
     Refused,
     ResetAsked,
@@ -112,6 +114,8 @@ OTHERS: tuple[Input, ...] = (
     Announced(offset=5),
     Ticked(),
     StopAsked(turn=None, offset=9),
+    LogClosed(offset=6),
+    LogDeleted(),
 )
 
 
@@ -462,9 +466,9 @@ def test_idle_conversations_are_forgotten_when_they_are_stored() -> None:
     """After an hour, and when persistence has passed the last end; an unstored one needs no store."""
     idle = run(allowed(), completed(offset=7)).state
     hour = NOW + 3_600_000
-    kept = run(Ticked(), state=idle, at=facts(hour, persisted=7)).state
+    kept = run(Ticked(), state=idle, at=facts(hour, passed=Passed(turns=7))).state
     assert kept is not None
-    assert run(Ticked(), state=idle, at=facts(hour, persisted=8)).state is None
+    assert run(Ticked(), state=idle, at=facts(hour, passed=Passed(turns=8))).state is None
     own = replace(OWNER, stored=False)
     unstored = run(allowed(owner=own), completed(owner=own)).state
     assert run(Ticked(), state=unstored, at=facts(hour)).state is None

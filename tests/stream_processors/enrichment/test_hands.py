@@ -18,6 +18,7 @@ from stream_processors.enrichment.composing import Scene
 from stream_processors.enrichment.effects import Dispatch, EndTurn
 from stream_processors.enrichment.hands import Decided, Hands
 from stream_processors.enrichment.state import OpenTurn, State, Status
+from tests.stream_processors.enrichment.still_world import NOBODY
 from tests.stream_processors.enrichment.world import allowed, new_conversation
 from tests.support.samples import sample
 
@@ -88,8 +89,8 @@ async def _end(log: MemoryLog, place: int | None) -> list[Record]:
     words: Any = Asked(record)
     ended: list[TurnEnded] = []
     hands = Hands(
-        appender=log_as, reader=log_as, admin=log_as, clock=SYSTEM, words=words, load=lambda *_wanted: None,
-        on_ended=ended.append,
+        appender=log_as, reader=log_as, admin=log_as, clock=SYSTEM, words=words, own_topics=NOBODY,
+        load=lambda *_wanted: None, on_ended=ended.append,
     )  # fmt: skip
     lost = await hands.perform(
         Decided(partition=0, conversation=record.conversation, state=state, effects=(EndTurn(turn),))
@@ -148,8 +149,8 @@ async def _dispatch(log: MemoryLog, avoid: str | None) -> None:
     log_as: Any = log
     words: Any = Asked(record)
     hands = Hands(
-        appender=log_as, reader=log_as, admin=log_as, clock=SYSTEM, words=words, load=lambda *_wanted: None,
-        elsewhere=lambda _turn, worker: 5 if worker == "w1" else None, jitter=lambda: 0.5,
+        appender=log_as, reader=log_as, admin=log_as, clock=SYSTEM, words=words, own_topics=NOBODY,
+        load=lambda *_wanted: None, elsewhere=lambda _turn, worker: 5 if worker == "w1" else None, jitter=lambda: 0.5,
     )  # fmt: skip
     effects = (Dispatch(turn, avoid),)
     await hands.perform(Decided(partition=0, conversation=record.conversation, state=state, effects=effects))

@@ -88,9 +88,11 @@ def test_loads_find_the_last_turn_of_the_present_epoch() -> None:
     record = ContextLoaded(id="l", at="", conversation=CONVERSATION, found=True, next_n=6, epoch=2, turns=(old, new))
     given = _given(topics.CONTROL, record)
     ended_ms = instants.to_ms(new.ended_at or "")
-    assert given == Loaded(next_n=6, epoch=2, last=turn_id(2), log_end=50, ended_ms=ended_ms)
+    assert given == Loaded(next_n=6, epoch=2, last=turn_id(2), log_end=50, ended_ms=ended_ms, log=new.log)
     later = ContextLoaded(id="l", at="", conversation=CONVERSATION, found=True, next_n=6, epoch=3, turns=(old, new))
-    assert _given(topics.CONTROL, later) == Loaded(next_n=6, epoch=3, last=None, log_end=50, ended_ms=ended_ms)
+    assert _given(topics.CONTROL, later) == Loaded(
+        next_n=6, epoch=3, last=None, log_end=50, ended_ms=ended_ms, log=new.log
+    )
 
 
 def test_nobody_follows_a_stored_turn_whose_parent_has_no_row() -> None:

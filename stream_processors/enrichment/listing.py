@@ -1,0 +1,48 @@
+"""The conversations that have a topic of their own, as `chat.conversations` tells: a fold in log order. Pure.
+
+`retired` and `deleted` are for ever; of all else the record with the latest `at` holds. A conversation is kept here
+until its last record in the log says one of the two and all that holds: compaction then loses nothing.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from schemas.ids import ConversationId
+from schemas.records import ConversationChanged
+
+
+class Listing:
+    """See the module."""
+
+    def __init__(self) -> None:
+        self._listed: dict[ConversationId, tuple[int, ConversationChanged]] = {}
+
+    def put(self, partition: int, changed: ConversationChanged) -> None:
+        """The next record of the partition."""
+        if changed.conversation is None:
+            return
+        before = self.find(changed.conversation)
+        newest = changed if before is None or before.at <= changed.at else before
+        holds = replace(
+            newest,
+            retired=newest.retired or changed.retired or (before is not None and before.retired),
+            deleted=newest.deleted or changed.deleted or (before is not None and before.deleted),
+        )
+        if (holds.retired or holds.deleted) and replace(holds, id=changed.id) == changed:
+            self._listed.pop(changed.conversation, None)
+        else:
+            self._listed[changed.conversation] = (partition, holds)
+
+    def find(self, conversation: ConversationId) -> ConversationChanged | None:
+        """What holds of the conversation; None when the log says already that it has no topic of its own."""
+        found = self._listed.get(conversation)
+        return None if found is None else found[1]
+
+    def __iter__(self) -> Iterator[tuple[int, ConversationChanged]]:
+        """All of them, with their partition."""
+        return iter(tuple(self._listed.values()))
+
+
+def retired(listed: ConversationChanged) -> ConversationChanged:
+    """The record that settles it; it bears the time of what it repeats, so it outranks no change made meanwhile."""
+    return replace(listed, id=f"{listed.conversation}.retired", retired=True)
