@@ -96,6 +96,11 @@ class TopicAdmin:
             if code not in (0, kafka_errors.UnknownTopicOrPartitionError.errno):
                 raise ours(kafka_errors.for_code(code)(name), f"delete {name}")
 
+    async def exists(self, name: str) -> bool:
+        """Whether the brokers know the topic, by its name without the prefix."""
+        named = self._settings.named(name)
+        return named in await self._known([named])
+
     async def names(self) -> tuple[str, ...]:
         """Every topic under our prefix, without it."""
         prefix = self._settings.topic_prefix

@@ -99,7 +99,7 @@ class Hands:
         elsewhere: the partition for a turn that this worker's engine has failed, None = wherever its key says.
         jitter: a number in [0, 1).
         on_ended: told each end of a turn that no worker claimed, once it is projected; a repeat is told again.
-        on_step: told `changelog`, `logs`, `effects` as each is safe; tests kill the process there.
+        on_step: told `changelog`, `closed`, `logs`, `deleted`, `effects` as each is safe; tests kill the process there.
     """
 
     def __init__(
@@ -160,6 +160,7 @@ class Hands:
                 told += [] if missed is None else [missed]
             elif isinstance(effect, DeleteLog):
                 await self._persist(lambda: self._own_topics.delete(here.conversation), "delete an own topic")
+                self._on_step("deleted")
                 told.append(LogDeleted())
         self._on_step("effects")
         return told

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator
 from typing import Final, Protocol
 
-from infra.runtime.kafka import Appender, KafkaSettings, TopicUnknown
+from infra.runtime.kafka import Appender, KafkaSettings
 from infra.runtime.kafka_follow import Follower
 from infra.runtime.kafka_log import Entry
 from infra.runtime.kafka_topics import TopicAdmin
@@ -86,10 +86,10 @@ class KafkaOwnTopics:
         if moved.conversation is None:
             return
         name = topics.own_topic(moved.conversation).name
-        try:
+        # Asked first: a producer that has met a topic which was deleted since tries until its patience ends, and the
+        # failure costs everybody else a new one.
+        if await self._admin.exists(name):
             await self._appender.append(name, moved, partition=_OWN_PARTITION)
-        except TopicUnknown:
-            log.info("a retired conversation has no topic", extra={"conversation": moved.conversation})
 
     async def delete(self, conversation: ConversationId) -> None:
         """See `OwnTopics`."""
