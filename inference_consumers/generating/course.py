@@ -26,7 +26,7 @@ from inference_consumers.publishing import projecting
 from inference_consumers.publishing.ending import Ending, error_of, expired, failed, with_fallback, written
 from inference_consumers.scheduling.entry import Entry
 from inference_consumers.scheduling.phases import Happening, Phase, advance
-from infra.runtime.kafka import RecordTooLarge
+from infra.runtime.kafka import RecordTooLarge, TopicUnknown
 from infra.runtime.logs import bound, trace_id
 from schemas import instants, topics
 from schemas.errors import CallerError, DependencyError, EngineDead, EngineFailed, ErrorCode
@@ -132,6 +132,9 @@ class Course:
                 log.exception("a turn is given up", extra={"turn": self.entry.turn})
                 return self._happens(Happening.UNWRITABLE)
             except DependencyError as error:
+                if isinstance(error, TopicUnknown) and self._is_long_over():
+                    log.info("the log of an old turn is gone", extra={"turn": self.entry.turn})
+                    return self._happens(Happening.REPEAT_FOUND)
                 self._may_skip_reading = False
                 self._happens(Happening.ATTEMPT_LOST)
                 if self._why is Interrupt.HANDED_OVER:
@@ -139,6 +142,15 @@ class Course:
                 log.warning("an attempt is lost: %s", error, extra={"turn": self.entry.turn})
             await self._pause(waits, wakes=not self._interrupted.is_set())
             waits += 1
+
+    def _is_long_over(self) -> bool:
+        """Whether a log that isn't there was deleted: own topics are, when their turns have ended and are stored.
+
+        Before its deadline a turn may be open, and brokers that come back know a topic late. After it the gate sees to
+        a turn that hasn't ended, under another number.
+        """
+        is_own = topics.is_own_topic(self._dispatched.log)
+        return self.phase is Phase.CLAIMING and is_own and self._tools.now_ms() >= self.entry.deadline_ms
 
     async def _attempt(self) -> Phase:
         if self.phase is Phase.PROJECTING:

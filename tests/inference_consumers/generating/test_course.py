@@ -8,9 +8,9 @@ import pytest
 from inference_consumers.engines.port import Answer, GenerationRequest
 from inference_consumers.generating.generation import Interrupt
 from inference_consumers.scheduling.phases import Phase
-from infra.runtime.kafka import RecordTooLarge
+from infra.runtime.kafka import RecordTooLarge, TopicUnknown
 from infra.runtime.kafka_log import Entry
-from schemas import codec, topics
+from schemas import codec, ids, topics
 from schemas.errors import ContextTooLarge, EngineDead, EngineFailed, ErrorCode
 from schemas.records import PolicyPublished, Record, TurnEnded, TurnReturned, TurnStarted
 from schemas.turns import Failure, LogAddress, Options, Reason, Source
@@ -164,6 +164,23 @@ async def test_what_no_broker_takes_is_not_tried_for_ever(place: str, monkeypatc
     monkeypatch.setattr(stage.outlet, "publish", narrow_outlet)
     monkeypatch.setattr(stage.log, "send", narrow_log)
     assert await stage.course(dispatch()).run() is Phase.FINISHED
+
+
+async def test_a_turn_whose_log_was_retired_gives_its_source_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pool that was away for hours finds dispatches of topics that are gone: they are finished, and none is made."""
+
+    async def gone(*_: object, **__: object) -> int:
+        raise TopicUnknown("as asked")
+
+    stage = Stage(ScriptedEngine(said("a")))
+    own = LogAddress(topics.own_topic(ids.conversation_of(TURN)).name, 0)
+    monkeypatch.setattr(stage.log, "send", gone)
+    monkeypatch.setattr(stage.log, "place_of", gone)
+    late = replace(dispatch(deadline_at="2001-01-01T00:00:00.000Z"), log=own)
+    assert await asyncio.wait_for(stage.course(late).run(), 5) is Phase.FINISHED
+    young = asyncio.create_task(stage.course(replace(dispatch(), log=own)).run())
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(young, 0.3)  # it may only be late to be known
 
 
 async def test_a_repeat_is_finished_and_writes_nothing() -> None:
