@@ -21,6 +21,8 @@ def test_the_newest_record_counts() -> None:
     retired = directory.find(CONVERSATION)
     assert retired is not None
     assert retired.retired
+    directory.put(changed)
+    assert directory.find(CONVERSATION) == retired
     directory.put(replace(changed, deleted=True))
     assert directory.find(CONVERSATION) is None
     assert directory.has_met(CONVERSATION)

@@ -31,6 +31,18 @@ def test_they_are_found_by_whose_they_are() -> None:
     assert known.owned("other", None) == []
 
 
+def test_a_retired_one_stays_retired() -> None:
+    """A record that was made without knowing of it, older or newer, keeps its words and takes nothing back."""
+    later = replace(OTHER, at="2026-06-01T00:00:00.000Z", metadata={"v": "2"})
+    for log in ((replace(OTHER, retired=True), later), (later, replace(OTHER, retired=True))):
+        known = Conversations()
+        known.put(OTHER)
+        for record in log:
+            known.put(record)
+        assert known.get(ids.conversation_id("1" * 32)) == replace(later, retired=True)
+        assert known.with_own_topic == 0
+
+
 def test_deleted_and_retired_ones() -> None:
     """A deleted one is listed no more and is still known to be deleted; a retired one is listed as before."""
     known = Conversations()

@@ -9,9 +9,10 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 
 from producers.relay.delivery_client import DeliveryClient, stream_url
 from producers.relay.port import DeliveryUnavailable
-from schemas import codec
+from schemas import codec, ids, topics
 from schemas.errors import NotFound
-from schemas.records import Record
+from schemas.fold import CLOSED_ORDER
+from schemas.records import MovedLogged, Record
 from tests.producers.support import records
 from tests.producers.support.asked import TURN, requested
 
@@ -95,6 +96,27 @@ async def test_after_a_cut_it_goes_on_behind_the_last_position(client: DeliveryC
     await node.tell(records.delta(ASKED, 0, "a"), "p3")
     [(record, _)] = await following.next(10)
     assert record.id == records.delta(ASKED, 0, "a").id
+
+
+async def test_a_turn_whose_log_was_closed_is_followed_to_the_lane(client: DeliveryClient, node: Told) -> None:
+    """The conversation left its own topic before the turn began: it is followed from its beginning in the lane."""
+    conversation = ids.conversation_of(TURN)
+    own = topics.address(conversation, retired=False, stored=True, lanes=4)
+    lane = topics.address(conversation, retired=True, stored=True, lanes=4)
+    following = await client.follow(TURN, own, within_s=10)
+    assert (await node.frame())["log"]["topic"] == own.topic
+    moved = MovedLogged(id="m", at=ASKED.at, conversation=conversation, order=CLOSED_ORDER)
+    for _ in range(2):
+        event = codec.parse(codec.encode(moved))
+        await node.say({"type": "event", "conversation": conversation, "position": "p", "ref": TURN, "event": event})
+        await node.say({"type": "unsubscribed", "conversation": conversation, "ref": TURN})
+    frame = await node.frame()
+    assert (frame["log"], frame["after"]) == ({"topic": lane.topic, "partition": lane.partition}, None)
+    await node.tell(records.accepted(ASKED), "p1")
+    [(record, _)] = await following.next(10)
+    assert record == records.accepted(ASKED)
+    assert node.frames.empty()
+    following.close()
 
 
 async def test_a_gap_is_read_again_from_the_beginning(client: DeliveryClient, node: Told) -> None:
