@@ -2,9 +2,9 @@
 
     python -m tests.bench.bench_retiring [--seconds 150] [--per-s 8] [--retire-after-s 10] [--linger-s 5] [--most 400]
 
-A whole `parley up` (simulated engine, layout `adaptive`). Conversations are made at a steady pace, answered by a turn of
-three words and never spoken to again. Every ten seconds: own topics on the broker, the broker's resident memory and
-open files, and how many conversations began in a topic of their own. The bench fails if topics exceed the cap.
+A whole `parley up` (simulated engine, layout `adaptive`). Conversations are made at a steady pace, answered by a turn
+of three words and never spoken to again. Every ten seconds: own topics on the broker, the broker's resident memory and
+open files; at the end, how many began in a topic of their own and are retired. It fails if topics exceed the cap.
 """
 
 import argparse
