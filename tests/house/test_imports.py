@@ -29,6 +29,7 @@ SHELLS: dict[str, tuple[str, ...]] = {
         "fleet_view",
         "hands",
         "loader",
+        "own_topics",
         "processing",
         "requests",
         "service",

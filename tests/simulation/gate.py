@@ -9,8 +9,16 @@ from schemas import ids, topics
 from schemas.errors import DependencyError
 from schemas.fold import TurnFold
 from schemas.ids import ConversationId, TurnId
-from schemas.records import ClockTicked, Record, TurnAllowed, TurnCompleted, TurnRefused, TurnStarted
-from schemas.turns import LogAddress
+from schemas.records import (
+    ClockTicked,
+    ConversationChanged,
+    MovedLogged,
+    Record,
+    TurnAllowed,
+    TurnCompleted,
+    TurnRefused,
+    TurnStarted,
+)
 from stream_processors.enrichment import reading
 from stream_processors.enrichment.changelog import Changelog
 from stream_processors.enrichment.composing import Request, Scene
@@ -34,10 +42,38 @@ T = TypeVar("T")
 Step = tuple[str, str, str]
 
 CONVERSATION: Final = ids.conversation_id("0" * 32)
-LOG: Final = LogAddress(topics.own_topic(CONVERSATION).name, 0)
+LOG: Final = topics.address(CONVERSATION, retired=False, stored=True, lanes=1)
+LANE: Final = topics.address(CONVERSATION, retired=True, stored=True, lanes=1)
 INPUTS: Final = (topics.MODERATED, topics.CONTROL, topics.TURNS)
 TABLES: Final = (topics.GATE_CHANGELOG, topics.CONTEXT_CHANGELOG)
 GROUP: Final = "gate"
+
+
+class SteppedTopics:
+    """See `OwnTopics`: the directory is a topic like any other, and what is deleted stays in its readers' sight."""
+
+    def __init__(self, process: "GateProcess") -> None:
+        self._process = process
+
+    async def announce_retired(self, _partition: int, conversation: ConversationId) -> int:
+        """Once it is there, it is there."""
+        world = self._process.world
+        said = world.broker.log(topics.CONVERSATIONS)
+        if not said:
+            record = ConversationChanged(
+                id="retired", at=world.at, conversation=conversation, user="u", created_at=world.at, retired=True
+            )
+            await (await self._process.send(topics.CONVERSATIONS, record))
+        return len(said) - 1
+
+    async def close(self, moved: MovedLogged) -> None:
+        """The own topic ends with this record."""
+        await (await self._process.send(LOG.topic, moved))
+
+    async def delete(self, _conversation: ConversationId) -> None:
+        """Nobody reads it from here on."""
+        await Pause("deletes")
+        self._process.world.watch.deletes()
 
 
 class SteppedHands(Hands):
@@ -50,7 +86,7 @@ class SteppedHands(Hands):
             admin=cast("Any", None),
             clock=process.clock,
             words=words,
-            own_topics=cast("Any", None),
+            own_topics=SteppedTopics(process),
             load=process.wants,
         )
         self._process = process
@@ -65,7 +101,7 @@ class SteppedHands(Hands):
     async def _folded(self, here: Scene, turn: OpenTurn, request: Request, margin_ms: int) -> tuple[TurnFold, int]:
         await Pause("reads back")
         fold, highest = TurnFold(turn.turn), 0
-        log = self._process.world.broker.log(LOG.topic)
+        log = self._process.world.broker.log(here.log.topic)
         for offset in range(turn.place or 0, len(log)):
             record = log[offset]
             fold.take(record, offset)
@@ -250,6 +286,12 @@ class GateProcess:
             self._run = None
 
     @property
+    def has_caught_up(self) -> bool:
+        """It has read all that there is, and nothing of it is under way."""
+        behind = any(self.positions.get(topic, 0) < len(self.world.broker.log(topic)) for topic in INPUTS)
+        return self.is_up and not self.is_revoked and not behind and self.is_idle
+
+    @property
     def is_idle(self) -> bool:
         """Nothing is under way."""
         return not self.gate.in_flight and not self.loads
@@ -296,7 +338,8 @@ class GateProcess:
         )
         record = self.world.broker.log(topic)[offset]
         if isinstance(record, ClockTicked):
-            self.gate.passed[0] = Passed(turns=self.world.store.position)
+            store = self.world.store
+            self.gate.passed[0] = Passed(turns=store.position, conversations=store.heard)
         self.gate.begins(taken)
         decided = self.gate.decided(taken, record)
         self._ticks += isinstance(record, ClockTicked)

@@ -18,7 +18,7 @@ from inference_consumers.scheduling.phases import Phase as CoursePhase
 from schemas import projection, topics
 from schemas.fold import TurnFold
 from schemas.records import Record, TurnAccepted, TurnDispatched, TurnStarted
-from stream_processors.enrichment import composing, gate, returns
+from stream_processors.enrichment import composing, gate, retiring, returns
 from stream_processors.enrichment.changelog import _Pending
 from stream_processors.enrichment.draft import Draft
 from stream_processors.enrichment.effects import Dispatch, Effect
@@ -26,7 +26,7 @@ from stream_processors.enrichment.fencing import Stamp
 from stream_processors.enrichment.state import OpenTurn, Status
 from stream_processors.enrichment.states import States
 from tests.simulation.course import Course
-from tests.simulation.gate import LOG, SteppedDispatcher, SteppedGate, SteppedHands
+from tests.simulation.gate import LANE, LOG, SteppedDispatcher, SteppedGate, SteppedHands
 from tests.simulation.scope import Scope
 from tests.simulation.tables import SteppedChangelog
 
@@ -230,6 +230,11 @@ def _forgotten(self: SteppedGate, taken: Any, record: Record) -> list[Any]:
     return decided
 
 
+def _keeps_places(draft: Draft) -> None:
+    """Offsets of the own topic are taken for places in the lane."""
+    draft.log = LANE
+
+
 _DISPATCHED: Final = SteppedDispatcher.dispatched
 _WRITE: Final = SteppedChangelog.write
 _DECIDED: Final = SteppedGate.decided
@@ -329,6 +334,27 @@ MUTANTS: Final = {
         _on(States, "is_ours", lambda _self, _partition, _conversation: True),
         gates=2,
         needs=("gate freeze",),
+    ),
+    "stays": Mutant(
+        "a conversation that is retired rides its lane",
+        ("shown", "moved"),
+        _on(retiring, "ride_lane", lambda _draft: None),
+        turns=2,
+        needs=("silence",),
+    ),
+    "places": Mutant(
+        "places in the own topic mean nothing in the lane",
+        ("one text", "one end", "one record", "shown", "reached"),
+        _on(retiring, "ride_lane", _keeps_places),
+        turns=2,
+        needs=("silence",),
+    ),
+    "unclosed": Mutant(
+        "a close that isn't confirmed is said before all else",
+        ("moved",),
+        _on(retiring, "close_again", lambda _draft: None),
+        turns=2,
+        needs=("silence", "gate crash"),
     ),
     "unsaid": Mutant("the log is told of earlier turns first", ("shown",), _on(gate, "_in_order", _as_decided)),
     "early": Mutant(

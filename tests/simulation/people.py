@@ -13,7 +13,7 @@ from schemas.records import (
     TurnStopRequested,
 )
 from schemas.turns import Action, Stage, TurnRequest, Verdict
-from tests.simulation.gate import CONVERSATION, LOG
+from tests.simulation.gate import CONVERSATION, GROUP, LOG
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -22,8 +22,9 @@ Step = tuple[str, str, str]
 
 TENANT: Final = "acme"
 DEADLINE_MS: Final = 600_000
-# Longer than clocks may differ; longer than deadline and patience; longer than the gate remembers.
-_TICKS: Final = {"tick": 6_000, "deadline": DEADLINE_MS + 40_000, "hour": 3_700_000}
+# Longer than clocks may differ; longer than deadline and patience; longer than the gate remembers; long enough to be
+# retired, and then for all to have heard.
+_TICKS: Final = {"tick": 6_000, "deadline": DEADLINE_MS + 40_000, "hour": 3_700_000, "silence": 1_900_000}
 _ALLOWED: Final = Verdict(stage=Stage.INPUT, action=Action.ALLOW)
 _REFUSED: Final = Verdict(stage=Stage.INPUT, action=Action.REFUSE, sentence="no")
 
@@ -65,10 +66,15 @@ class People:
             ]
         if self.asked:
             found += [(name, f"{wish}s", "") for wish in ("reset", "delete") if budget.get(wish)]
-        found += [(name, "waits", kind) for kind in _TICKS if budget.get(kind)]
+        found += [(name, "waits", kind) for kind in _TICKS if budget.get(kind) and self._may_wait(kind)]
         if budget.get("prefer"):
             found.append((name, "prefers", "b"))
         return found
+
+    def _may_wait(self, kind: str) -> bool:
+        """It is only silent where nobody has something to read: half an hour is longer than any gate is behind."""
+        owner = self._world.broker.groups[GROUP].owner
+        return kind != "silence" or (owner is not None and self._world.gate(owner).has_caught_up)
 
     def do(self, verb: str, what: str) -> None:
         """Carry one of `steps` out."""

@@ -1,7 +1,7 @@
 """The promise, checked as each record lands: one answer, one end, one record of a kind per id, one order.
 
 Source: contract, section 2, "Promise", and section 4, "The rule". Names of what is broken: `one text`, `one end`,
-`shown`, `one order`, `context`, `one record`, `usage`, `finished`, `stop`, `reason`; the world adds `reached`.
+`shown`, `moved`, `one order`, `context`, `one record`, `usage`, `finished`, `stop`, `reason`; the world adds `reached`.
 """
 
 from dataclasses import dataclass, field, fields
@@ -14,6 +14,7 @@ from schemas.fold import ConversationFold, TurnFold
 from schemas.ids import TurnId
 from schemas.records import (
     ConversationDeleted,
+    MovedLogged,
     TurnAccepted,
     TurnAllowed,
     TurnCompleted,
@@ -53,19 +54,29 @@ def name_of(turn: str | None) -> str:
 
 
 @dataclass(slots=True)
+class Told:
+    """One log as its readers take it: the rule's state, and whether it took each record."""
+
+    fold: ConversationFold = field(default_factory=ConversationFold)
+    taken: list[bool] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class Promise:
     """What every reader must be able to believe, kept from the first record on.
 
     Args:
-        log: the conversation's.
-        taken: whether readers take it, for each record of the log.
+        log: the conversation's own. lane: where it goes on when that is closed.
+        where: the log that each turn is accepted in.
     """
 
     log: LogAddress
-    fold: ConversationFold = field(default_factory=ConversationFold)
+    lane: LogAddress
+    own: Told = field(default_factory=Told)
+    laned: Told = field(default_factory=Told)
+    where: dict[TurnId, LogAddress] = field(default_factory=dict)
     turns: dict[TurnId, TurnFold] = field(default_factory=dict)
     accepted: dict[TurnId, TurnAccepted] = field(default_factory=dict)
-    taken: list[bool] = field(default_factory=list)
     requested: dict[TurnId, TurnAllowed | TurnRefused] = field(default_factory=dict)
     facts: dict[str, TurnCompleted | UsageRecorded] = field(default_factory=dict)
     pools: dict[str, list[TurnDispatched]] = field(default_factory=dict)
@@ -81,7 +92,9 @@ class Promise:
     def landed(self, topic: str, _offset: int, record: Any, knows: str | None) -> None:
         """See `broker.Watcher`. Raises Broken."""
         if topic == self.log.topic:
-            self._logged(record, knows)
+            self._logged(self.log, self.own, record, knows)
+        elif topic == self.lane.topic:
+            self._logged(self.lane, self.laned, record, knows)
         elif topic in (topics.TURNS, topics.USAGE):
             self._told(record)
         elif isinstance(record, TurnDispatched):
@@ -104,15 +117,29 @@ class Promise:
 
     # --- the conversation log -----------------------------------------------------------------------------------------
 
-    def _logged(self, record: Any, knows: str | None) -> None:
+    def deletes(self) -> None:
+        """The own topic is deleted. Raises Broken when anybody still needs it."""
+        if not self.own.fold.is_closed and not self.is_deleted:
+            raise Broken("moved", "the own topic is deleted before its readers were told")
+        if self.own.fold.open_turns:
+            raise Broken("moved", f"{[name_of(turn) for turn in self.own.fold.open_turns]} is open in it")
+
+    def _logged(self, log: LogAddress, told: Told, record: Any, knows: str | None) -> None:
         turn = record.turn
-        offset = len(self.taken)
-        is_taken = self.fold.take(record)
-        self.taken.append(is_taken)
+        offset = len(told.taken)
+        is_taken = told.fold.take(record)
+        told.taken.append(is_taken)
+        if isinstance(record, MovedLogged) and told.fold.open_turns:
+            raise Broken("moved", f"the log is closed while {[name_of(each) for each in told.fold.open_turns]} is open")
         if isinstance(record, TurnAccepted) and turn is not None:
-            self._accepts(turn, record, is_taken=is_taken)
-            return
+            if is_taken or not self.own.fold.is_closed or log == self.lane:
+                self._accepts(turn, record, log, is_taken=is_taken)
+            return  # what a frozen gate says of a turn in the log that was left is dropped by all
         if turn is None:
+            return
+        if self.where.get(turn, log) != log:
+            if isinstance(record, TurnStarted):
+                raise Broken("moved", f"{name_of(turn)} is run in both logs")
             return
         fold = self.turns.get(turn)
         if isinstance(record, TurnQueued) and fold is None:
@@ -133,19 +160,22 @@ class Promise:
             case TurnEnded() if is_taken:
                 self._ends(record, fold, knows, before, attempt)
 
-    def _accepts(self, turn: TurnId, record: TurnAccepted, *, is_taken: bool) -> None:
+    def _accepts(self, turn: TurnId, record: TurnAccepted, log: LogAddress, *, is_taken: bool) -> None:
         known = self.accepted.get(turn)
         if is_taken and known is not None:
             raise Broken("shown", f"{name_of(turn)} is accepted twice, {known.order} and {record.order}")
         if not is_taken and known is None:
             raise Broken("shown", f"no reader shows {name_of(turn)}: its order {record.order} was taken already")
+        if log == self.lane and not (self.own.fold.is_closed or self.is_deleted):
+            raise Broken("moved", f"{name_of(turn)} is accepted in the lane while readers wait in the own topic")
         if known is None:
             self.accepted[turn] = record
+            self.where[turn] = log
             self.turns[turn] = TurnFold(turn)
 
     def _first_of_all(self, turn: TurnId, what: str) -> None:
         order = self.accepted[turn].order
-        for other in self.fold.open_turns:
+        for other in (*self.own.fold.open_turns, *self.laned.fold.open_turns):
             if other != turn and self.accepted[other].order < order:
                 raise Broken("one order", f"{name_of(turn)} is {what} before {name_of(other)} has ended")
 
@@ -183,7 +213,7 @@ class Promise:
         known = self.facts.get(record.id)
         if known is None:
             is_whole = isinstance(record, TurnCompleted)
-            known = projection.completed(fold, self.log) if is_whole else projection.usage(fold)
+            known = projection.completed(fold, self.where[fold.turn]) if is_whole else projection.usage(fold)
             self._counted(fold, record)
         if record != known:
             raise Broken("one record", f"{name} says {_differences(record, known)}")

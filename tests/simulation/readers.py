@@ -2,15 +2,17 @@
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from delivery.history import place
-from delivery.history.snapshot import SnapshotFold
+from delivery.history.snapshot import Snapshot, SnapshotFold
 from delivery.protocol.events import Logged
 from schemas import position
 from schemas.fold import ConversationFold
 from schemas.frames import History
-from tests.simulation.gate import CONVERSATION, LOG
+from schemas.turns import LogAddress
+from tests.simulation.gate import CONVERSATION, LANE, LOG
 from tests.simulation.promise import Broken, name_of
 
 if TYPE_CHECKING:
@@ -25,14 +27,15 @@ def look_back(world: "World", chance: random.Random) -> None:
 
 def _resume(world: "World", chance: random.Random) -> None:
     """Cut off anywhere, and on from the position that was written there."""
-    fold = ConversationFold()
-    for offset, record in enumerate(world.broker.log(LOG.topic)):
-        if fold.take(record) is not world.watch.taken[offset]:
-            raise Broken("shown", f"a reader that resumed differs about {record.type} at {offset}")
-        if chance.random() < 0.2:
-            fold = position.read(position.write(LOG, offset, fold), CONVERSATION).fold
-    if fold != world.watch.fold:
-        raise Broken("shown", "a reader that resumed stands elsewhere")
+    for log, told in ((LOG, world.watch.own), (LANE, world.watch.laned)):
+        fold = ConversationFold()
+        for offset, record in enumerate(world.broker.log(log.topic)):
+            if fold.take(record) is not told.taken[offset]:
+                raise Broken("shown", f"a reader that resumed differs about {record.type} at {offset}")
+            if chance.random() < 0.2:
+                fold = position.read(position.write(log, offset, fold), CONVERSATION).fold
+        if fold != told.fold:
+            raise Broken("shown", "a reader that resumed stands elsewhere")
 
 
 def _begin_with_rows(world: "World") -> None:
@@ -41,18 +44,30 @@ def _begin_with_rows(world: "World") -> None:
         return
     rows = world.store.newest_first()
     anchor = place.anchor(rows)
-    start = place.start_of(anchor, LOG) or 0
-    log = world.broker.log(LOG.topic)
-    shown, whole = SnapshotFold(rows, anchor), SnapshotFold((), None)
-    for offset, record in enumerate(log):
-        whole.take(Logged(offset, record, {}))
-        if offset >= start:
-            shown.take(Logged(offset, record, {}))
-    short, full = shown.snapshot(), whole.snapshot()
+    here = LANE if world.watch.own.fold.is_closed else LOG
+    start = place.start_of(anchor, here) or 0
+    shown = SnapshotFold(rows, anchor)
+    for offset, record in enumerate(world.broker.log(here.topic)[start:], start):
+        shown.take(Logged(offset, record, {}))
+    short, full = shown.snapshot(), _whole(world, here)
+    if here is LANE:
+        full = replace(full, history=_behind(_whole(world, LOG).history, full.history))
     if _in_order(short.history) != _in_order(full.history):
         raise Broken("shown", f"rows and the log from {start} show {_told(short.history)}, not {_told(full.history)}")
     if short.fold.open_turns != full.fold.open_turns:
         raise Broken("shown", f"live events would go on from {short.fold.open_turns}, not {full.fold.open_turns}")
+
+
+def _whole(world: "World", log: LogAddress) -> Snapshot:
+    fold = SnapshotFold((), None)
+    for offset, record in enumerate(world.broker.log(log.topic)):
+        fold.take(Logged(offset, record, {}))
+    return fold.snapshot()
+
+
+def _behind(before: History, after: History) -> History:
+    """What both logs tell, one behind the other."""
+    return replace(after, messages=(*before.messages, *after.messages))
 
 
 def _in_order(history: History) -> tuple[Sequence[object], object]:

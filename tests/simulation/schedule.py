@@ -8,7 +8,7 @@ from typing import Final
 
 from schemas import topics
 from schemas.errors import ContractError, InvariantBroken
-from tests.simulation.gate import LOG
+from tests.simulation.gate import LANE, LOG
 from tests.simulation.promise import Broken
 from tests.simulation.readers import look_back
 from tests.simulation.scope import Scope
@@ -21,7 +21,12 @@ _MOST_ATTEMPTS: Final = 24
 _MOST_TRIES: Final = 600
 _AGAIN_MS: Final = 31_000
 # How schedules name what has longer names.
-_NAMES: Final = {LOG.topic: "log", topics.GATE_CHANGELOG: "states", topics.CONTEXT_CHANGELOG: "contexts"}
+_NAMES: Final = {
+    LOG.topic: "log",
+    LANE.topic: "lane",
+    topics.GATE_CHANGELOG: "states",
+    topics.CONTEXT_CHANGELOG: "contexts",
+}
 _SPEEDS: Final = (0.05, 0.3, 1.0, 1.0, 1.0, 4.0)
 _FAULT_SPEEDS: Final = (0.1, 0.2, 0.4)
 # So many are asked in their turn; if none of them has anything to do, whoever has is next.

@@ -54,6 +54,7 @@ WISHES = (
     "tick",
     "deadline",
     "hour",
+    "silence",
     "prefer",
     "hand over",
     "give back",
@@ -79,7 +80,8 @@ def drawn(chance: random.Random) -> Scope:
         budget[kind] = budget.get(kind, 0) + 1
     for _ in range(chance.choice((0, 0, 1, 1, 2))):
         kind = chance.choice(WISHES)
-        budget[kind] = budget.get(kind, 0) + 1
+        # Once for the close, once for the deletion, once to be forgotten.
+        budget[kind] = budget.get(kind, 0) + (3 if kind == "silence" else 1)
     return Scope(
         wishes=wishes,
         pools=(*pools, *(CLOSING_POOL,) * chance.choice((1, 1, 1, 2))),

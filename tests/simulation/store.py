@@ -20,25 +20,30 @@ class Store:
     """See the module, and `loader.Past`.
 
     Args:
-        position: of `chat.turns`: what is before it is stored.
+        position: of `chat.turns`: what is before it is stored. heard: the same of `chat.conversations`.
     """
 
     name = "store"
 
     def __init__(self, world: "World") -> None:
         self._world = world
-        self.position = 0
+        self.position = self.heard = 0
         self.rows: dict[TurnId, TurnCompleted] = {}
         self._epoch = 0
         self._is_deleted = False
         self._loader = Loader(cast("Any", self), cast("Any", None), lambda: world.now_ms, 50)
 
     def steps(self) -> list[Step]:
-        """The next record, while there is one."""
-        return [(self.name, "stores", "")] if self.position < len(self._world.broker.log(topics.TURNS)) else []
+        """The next records, while there are any."""
+        log, name = self._world.broker.log, self.name
+        found: list[Step] = [(name, "stores", "")] if self.position < len(log(topics.TURNS)) else []
+        return [*found, (name, "hears", "")] if self.heard < len(log(topics.CONVERSATIONS)) else found
 
-    def do(self, _verb: str, _what: str) -> None:
+    def do(self, verb: str, _what: str) -> None:
         """Carry one of `steps` out. Raises Broken for a second row of one turn."""
+        if verb == "hears":
+            self.heard += 1
+            return
         record = self._world.broker.log(topics.TURNS)[self.position]
         self.position += 1
         match record:
@@ -66,7 +71,7 @@ class Store:
     async def conversation(self, conversation: ConversationId) -> StoredConversation | None:
         """See `Past.conversation`."""
         rows = self.newest_first()
-        if not rows and not self._epoch and not self._is_deleted:
+        if not rows and not self._epoch and not self._is_deleted and not self.heard:
             return None
         return StoredConversation(
             conversation=conversation,
@@ -75,7 +80,7 @@ class Store:
             created_at=None,
             metadata={},
             instructions=None,
-            retired=False,
+            retired=any(each.retired for each in self._world.broker.log(topics.CONVERSATIONS)[: self.heard]),
             deleted=self._is_deleted,
             epoch=self._epoch,
             next_n=rows[0].n + 1 if rows else 1,

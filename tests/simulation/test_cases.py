@@ -56,7 +56,7 @@ def _clean(outcome: Outcome) -> Outcome:
 
 def _claims(outcome: Outcome) -> list[tuple[str, bool]]:
     """Each claim in the log, and whether readers take it."""
-    log, taken = outcome.world.broker.log(LOG.topic), outcome.world.watch.taken
+    log, taken = outcome.world.broker.log(LOG.topic), outcome.world.watch.own.taken
     return [(each.id, taken[at]) for at, each in enumerate(log) if isinstance(each, TurnStarted)]
 
 

@@ -12,7 +12,7 @@ from tests.simulation import facts
 from tests.simulation.broker import Broker, Group, kept
 from tests.simulation.facts import POOLS
 from tests.simulation.faults import Faults, Late
-from tests.simulation.gate import GROUP, INPUTS, LOG, GateProcess
+from tests.simulation.gate import GROUP, INPUTS, LANE, LOG, GateProcess
 from tests.simulation.people import People
 from tests.simulation.promise import Promise
 from tests.simulation.scope import Scope
@@ -57,7 +57,7 @@ class World:
         self.needs_clock = False
         self.now_ms = _BEGAN_MS
         self.preferred = POOLS[0]
-        self.watch = Promise(LOG)
+        self.watch = Promise(LOG, LANE)
         self.broker = Broker(self.watch)
         self.broker.groups = {pool: Group(topics.inference_topic(pool).name) for pool in (*POOLS, CLOSING_POOL)}
         self.broker.groups[GROUP] = Group(GROUP)
