@@ -1,7 +1,7 @@
 """Schedules in which the gate's tables betray it without one of their rules, or a reader without the close of its log.
 
-Only `state first` was met by a search for it, after 47 060 runs in scopes that suit; `unclosed` was written by hand, the others came up in searches of
-the whole, once in some 50 000 runs each, and are written shorter here.
+Only `state first` was met by a search for it, after 47 060 runs in scopes that suit; `unclosed` was written by hand.
+The others came up in searches of the whole, once in some 50 000 runs each, and are written shorter here.
 """
 
 from typing import Final

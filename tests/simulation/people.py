@@ -14,6 +14,7 @@ from schemas.records import (
 )
 from schemas.turns import Action, Stage, TurnRequest, Verdict
 from tests.simulation.gate import CONVERSATION, GROUP, LOG
+from tests.simulation.scope import SILENCE
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -24,7 +25,7 @@ TENANT: Final = "acme"
 DEADLINE_MS: Final = 600_000
 # Longer than clocks may differ; longer than deadline and patience; longer than the gate remembers; long enough to be
 # retired, and then for all to have heard.
-_TICKS: Final = {"tick": 6_000, "deadline": DEADLINE_MS + 40_000, "hour": 3_700_000, "silence": 1_900_000}
+_TICKS: Final = {"tick": 6_000, "deadline": DEADLINE_MS + 40_000, "hour": 3_700_000, SILENCE: 1_900_000}
 _ALLOWED: Final = Verdict(stage=Stage.INPUT, action=Action.ALLOW)
 _REFUSED: Final = Verdict(stage=Stage.INPUT, action=Action.REFUSE, sentence="no")
 
@@ -74,7 +75,7 @@ class People:
     def _may_wait(self, kind: str) -> bool:
         """It is only silent where nobody has something to read: half an hour is longer than any gate is behind."""
         owner = self._world.broker.groups[GROUP].owner
-        return kind != "silence" or (owner is not None and self._world.gate(owner).has_caught_up)
+        return kind != SILENCE or (owner is not None and self._world.gate(owner).has_caught_up)
 
     def do(self, verb: str, what: str) -> None:
         """Carry one of `steps` out."""

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from schemas.topics import CLOSING_POOL
 from schemas.turns import OnBusy
@@ -54,12 +55,16 @@ WISHES = (
     "tick",
     "deadline",
     "hour",
-    "silence",
     "prefer",
     "hand over",
     "give back",
 )
 """What else may be wanted, or time may do; see `faults.py` and `people.py`."""
+
+
+SILENCE: Final = "silence"
+"""Time that passes where nobody is behind: see `people.py`."""
+_SILENT: Final = 0.08
 
 
 def drawn(chance: random.Random) -> Scope:
@@ -80,8 +85,9 @@ def drawn(chance: random.Random) -> Scope:
         budget[kind] = budget.get(kind, 0) + 1
     for _ in range(chance.choice((0, 0, 1, 1, 2))):
         kind = chance.choice(WISHES)
-        # Once for the close, once for the deletion, once to be forgotten.
-        budget[kind] = budget.get(kind, 0) + (3 if kind == "silence" else 1)
+        budget[kind] = budget.get(kind, 0) + 1
+    if chance.random() < _SILENT:
+        budget[SILENCE] = 3  # once for the close, once for the deletion, once to be forgotten
     return Scope(
         wishes=wishes,
         pools=(*pools, *(CLOSING_POOL,) * chance.choice((1, 1, 1, 2))),

@@ -8,7 +8,7 @@ import pytest
 
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.schedule import repeat, told
-from tests.simulation.scope import FAULTS, WISHES
+from tests.simulation.scope import FAULTS, SILENCE, WISHES
 from tests.simulation.searching import Found, at_random, chunk, find, quiet
 
 # Each kind of fault and wish comes that often at the least in so many runs, or they show little of it.
@@ -28,7 +28,7 @@ def test_the_promise_holds_in_runs_at_random() -> None:
         with quiet():
             pytest.fail(Found(0, seed, *at_random(seed)).told())
     assert len(tally.schedules) > 0.98 * tally.runs
-    rare = {kind: tally.spent[kind] for kind in (*FAULTS, *WISHES) if tally.spent[kind] <= _LEAST}
+    rare = {kind: tally.spent[kind] for kind in (*FAULTS, *WISHES, SILENCE) if tally.spent[kind] <= _LEAST}
     assert not rare, f"hardly ever happened: {rare}"
 
 
