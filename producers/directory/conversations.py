@@ -28,24 +28,15 @@ class Conversations:
         if changed.conversation is None or changed.tenant is None:
             return
         before = self._known.get(changed.conversation)
-        if before is not None and before.at > changed.at:
-            if changed.retired and not before.retired:
-                self._keep(before, replace(before, retired=True))
-        elif before is not None and before.retired:
-            self._keep(before, replace(changed, retired=True))
-        else:
-            self._keep(before, changed)
-
-    def _keep(self, before: ConversationChanged | None, changed: ConversationChanged) -> None:
-        if changed.conversation is None or changed.tenant is None:
-            return
-        self._known[changed.conversation] = changed
+        is_retired = changed.retired or (before is not None and before.retired)
+        newest = before if before is not None and before.at > changed.at else changed
+        self._known[changed.conversation] = replace(newest, retired=is_retired)
         users = self._of_user.setdefault(changed.tenant, {})
-        if changed.deleted:
+        if newest.deleted:
             self._active.pop(changed.conversation, None)
-            users.get(changed.user, set()).discard(changed.conversation)
+            users.get(newest.user, set()).discard(changed.conversation)
         else:
-            users.setdefault(changed.user, set()).add(changed.conversation)
+            users.setdefault(newest.user, set()).add(changed.conversation)
 
     def touch(self, conversation: ConversationId, at: str) -> None:
         """A turn of the conversation was accepted or has ended here; the store learns of it later."""

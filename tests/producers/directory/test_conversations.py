@@ -40,7 +40,6 @@ def test_a_retired_one_stays_retired() -> None:
         for record in log:
             known.put(record)
         assert known.get(ids.conversation_id("1" * 32)) == replace(later, retired=True)
-        assert known.with_own_topic == 0
 
 
 def test_deleted_and_retired_ones() -> None:
