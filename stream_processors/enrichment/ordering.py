@@ -77,7 +77,8 @@ def arrived_late(draft: Draft, given: Allowed) -> None:
     ended = draft.facts.ended(given.turn)
     if ended is not None:
         count_in(draft, ended.turn, n=ended.n, epoch=ended.epoch, parent=ended.parent)
-        remember_end(draft, ended.log_end, 0 if ended.ended_at is None else instants.to_ms(ended.ended_at))
+        if ended.log in (None, draft.log):  # an end in a log that was left says nothing of this one
+            remember_end(draft, ended.log_end, 0 if ended.ended_at is None else instants.to_ms(ended.ended_at))
 
 
 def count_in(draft: Draft, turn: TurnId, *, n: int, epoch: int, parent: TurnId | None) -> None:
