@@ -25,7 +25,8 @@ class EnrichmentSettings:
         default=512, metadata={"doc": "tokens kept free for an answer whose length nobody asked for"}
     )
     forget_after_s: float = field(
-        default=3600.0, metadata={"doc": "seconds after which an idle conversation whose turns are stored is dropped"}
+        default=3600.0,
+        metadata={"doc": "seconds after which an idle conversation is dropped: its turns stored, its own topic gone"},
     )
     retire_after_s: float = field(
         # Half an hour: a reader who comes back sooner goes on behind its position, without a history.
