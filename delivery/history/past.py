@@ -100,7 +100,8 @@ class Past:
             if whose.end <= _SHORT_LOG:
                 return 0
             if created_at_ms is not None:
-                return await self._at(whose.log, created_at_ms - place.MARGIN_MS)
+                # The last record at the latest: it may be the one that closes the log, from before the turn was made.
+                return min(await self._at(whose.log, created_at_ms - place.MARGIN_MS), whose.end - 1)
             row = await self._row(turn) or place.anchor(await self._newest(whose.conversation))
             return place.start_of(row, whose.log) or 0
         if created_at_ms is None:

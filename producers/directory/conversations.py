@@ -23,16 +23,17 @@ class Conversations:
     def put(self, changed: ConversationChanged) -> None:
         """Keep the record unless a newer one is known: this gateway's own come here before the topic brings them.
 
-        A conversation that was retired once is retired for ever, whichever record says so.
+        A conversation that was retired or deleted once is so for ever, whichever record says it.
         """
         if changed.conversation is None or changed.tenant is None:
             return
         before = self._known.get(changed.conversation)
         is_retired = changed.retired or (before is not None and before.retired)
+        is_deleted = changed.deleted or (before is not None and before.deleted)
         newest = before if before is not None and before.at > changed.at else changed
-        self._known[changed.conversation] = replace(newest, retired=is_retired)
+        self._known[changed.conversation] = replace(newest, retired=is_retired, deleted=is_deleted)
         users = self._of_user.setdefault(changed.tenant, {})
-        if newest.deleted:
+        if is_deleted:
             self._active.pop(changed.conversation, None)
             users.get(newest.user, set()).discard(changed.conversation)
         else:

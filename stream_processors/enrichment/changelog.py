@@ -90,6 +90,7 @@ class Changelog:
         self._versions = itertools.count(1)
         self._expected: dict[int, int] = {}
         self._foreign: dict[int, int] = {}
+        self._gaps: dict[int, int] = {}  # where the last of others' records ends that was met
         self._since_offset: dict[int, int] = {}
         self._again: dict[int, set[bytes]] = {}
 
@@ -132,9 +133,9 @@ class Changelog:
         if before is not None:
             before.add_done_callback(lambda _done: self._offer(partition, key))
         elif pending is not None and pending.sent != pending.version:
-            self._hand_over(partition, key, pending)
+            self._hand_over(partition, key)
 
-    def _hand_over(self, partition: int, key: bytes, _pending: _Pending) -> None:
+    def _hand_over(self, partition: int, key: bytes) -> None:
         self._outbox.append((partition, key))
         if self._sender is None:
             self._sender = asyncio.ensure_future(self._send_all())
@@ -224,6 +225,7 @@ class Changelog:
         if offset != expected:
             # Somebody else wrote here: our own copy's place stays where it is, and `inspect` looks at what it was.
             self._foreign.setdefault(partition, expected)
+            self._gaps[partition] = offset
         self._expected[partition] = max(expected, offset + 1)
 
     def _acknowledged(self, partition: int, key: bytes, version: int, pending: _Pending) -> None:
@@ -307,12 +309,18 @@ class Changelog:
             return []
         written = []
         for key, entry in {entry.key: entry for entry in entries if entry.key is not None}.items():
+            if _generation(entry) == generation:
+                continue  # our own, perhaps with a younger one behind it
             ours = self._value(partition, key)
-            if ours is None and entry.value is not None and _generation(entry) < generation and adopts(partition, key):
+            if ours is None and entry.value is not None and adopts(partition, key):
                 self._store.put(partition, key, entry.value)
             elif _is_foreign(entry, ours):
                 written.append(self._write_again(partition, key, generation))
-        self._foreign.pop(partition, None)
+        looked_to = entries[-1].offset + 1 if entries else 0
+        if self._gaps.get(partition, 0) > looked_to:
+            self._foreign[partition] = looked_to  # more came while these were read
+        else:
+            self._foreign.pop(partition, None)
         return written
 
     def foreign_since(self, partition: int, end: int) -> int | None:

@@ -105,4 +105,7 @@ def _turn_due(turn: OpenTurn, limits: Limits, now_ms: int) -> int:
 
 def _idle_until(state: State, limits: Limits) -> int:
     until = state.touched_ms + limits.remember_ms
+    if state.closed_ms and not state.touched_ms:
+        # Its first turn may still come, with the address of the topic that is gone: not later than a deadline.
+        until = state.closed_ms + limits.note_ms
     return max([until, *(note.at_ms + limits.note_ms for note in state.notes)])

@@ -40,8 +40,8 @@ class Draft:
         self.deleted_ms = before.deleted_ms
         self.stop_offset = before.stop_offset
         self.retirement = before.retirement
-        self.told_ms = before.told_ms
-        self.told_offset = before.told_offset
+        self.closed_ms = before.closed_ms
+        self.announced_offset = before.announced_offset
         self.is_forgotten = False
 
     def say(self, *effects: Effect) -> None:
@@ -116,8 +116,8 @@ class Draft:
             deleted_ms=self.deleted_ms,
             stop_offset=self.stop_offset,
             retirement=self.retirement,
-            told_ms=self.told_ms,
-            told_offset=self.told_offset,
+            closed_ms=self.closed_ms,
+            announced_offset=self.announced_offset,
         )
         return None if _is_empty(after) else after
 

@@ -38,7 +38,7 @@ from stream_processors.enrichment.effects import (
 )
 from stream_processors.enrichment.inputs import EndLost, LogClosed, LogDeleted, Told
 from stream_processors.enrichment.own_topics import OwnTopics
-from stream_processors.enrichment.state import OpenTurn, State
+from stream_processors.enrichment.state import OpenTurn, Phase, State
 
 T = TypeVar("T")
 
@@ -159,16 +159,26 @@ class Hands:
                 missed = await self._read_back(here, decided.partition, effect.turn)
                 told += [] if missed is None else [missed]
             elif isinstance(effect, DeleteLog):
-                await self._persist(lambda: self._own_topics.delete(here.conversation), "delete an own topic")
-                self._on_step("deleted")
-                told.append(LogDeleted())
+                told += await self._delete(here)
         self._on_step("effects")
         return told
 
+    async def _delete(self, here: Scene) -> list[Told]:
+        """Tried once: a broker that refuses must not hold up the conversation and the tick, which asks again."""
+        try:
+            await self._own_topics.delete(here.conversation)
+        except DependencyError as error:
+            log.warning("an own topic can't be deleted: %s; the next tick tries again", error)
+            return []
+        self._on_step("deleted")
+        return [LogDeleted()]
+
     async def _close(self, here: Scene, decided: Decided) -> LogClosed:
         """The directory first: who is sent away by `conversation.moved` finds there where to go."""
+        is_deleted = _of(decided).phase is Phase.DELETED
         offset = await self._persist(
-            lambda: self._own_topics.announce_retired(decided.partition, here.conversation), "announce a retirement"
+            lambda: self._own_topics.announce_retired(decided.partition, here.conversation, is_deleted=is_deleted),
+            "announce a retirement",
         )
         await self._persist(lambda: self._own_topics.close(composing.moved_logged(here)), "close an own topic")
         self._on_step("closed")

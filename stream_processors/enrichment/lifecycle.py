@@ -55,10 +55,11 @@ def loaded(draft: Draft, given: Loaded) -> None:
     if draft.phase is Phase.UNKNOWN:
         return  # nobody waits for it any more
     head = draft.head
-    if draft.phase is Phase.LOADING or (head is not None and head.parent == given.parent):
+    is_waited_for = head is not None and head.status is Status.WAITING and head.parent != given.parent
+    if draft.phase is Phase.LOADING or not is_waited_for:
         draft.load_ms = 0
     if draft.phase is not Phase.LOADING:
-        if not given.is_deleted:
+        if not given.is_deleted and draft.phase is not Phase.DELETED:
             draft.say(KeepLoaded())
         _load_repeated(draft, given)
         return

@@ -43,6 +43,6 @@ class Listing:
         return iter(tuple(self._listed.values()))
 
 
-def retired(listed: ConversationChanged) -> ConversationChanged:
+def retired(listed: ConversationChanged, *, is_deleted: bool = False) -> ConversationChanged:
     """The record that settles it; it bears the time of what it repeats, so it outranks no change made meanwhile."""
-    return replace(listed, id=f"{listed.conversation}.retired", retired=True)
+    return replace(listed, id=f"{listed.conversation}.retired", retired=True, deleted=listed.deleted or is_deleted)

@@ -24,8 +24,12 @@ _OWN_PARTITION: Final = 0
 class OwnTopics(Protocol):
     """What the gate's hands ask for. Every method may raise DependencyError, and may be repeated."""
 
-    async def announce_retired(self, partition: int, conversation: ConversationId) -> int:
-        """The directory says `retired`; the offset of `chat.conversations` up to which it must have been read."""
+    async def announce_retired(self, partition: int, conversation: ConversationId, *, is_deleted: bool) -> int:
+        """The directory says `retired`; the offset of `chat.conversations` up to which it must have been read.
+
+        Args:
+            is_deleted: as the gate knows: a gateway that hadn't heard may have written over it.
+        """
         ...
 
     async def close(self, moved: MovedLogged) -> None:
@@ -72,14 +76,14 @@ class KafkaOwnTopics:
         log_at = LogAddress(topics.own_topic(conversation).name, _OWN_PARTITION)
         return Owner(tenant=listed.tenant, user=listed.user, log=log_at)
 
-    async def announce_retired(self, partition: int, conversation: ConversationId) -> int:
+    async def announce_retired(self, partition: int, conversation: ConversationId, *, is_deleted: bool) -> int:
         """See `OwnTopics`. A gateway that changed it meanwhile loses nothing: its change is said again as retired."""
         while True:
             await self._follower.refresh()
             listed = self._listing.find(conversation)
             if listed is None:
                 return self._seen.get(partition, -1)
-            await self._appender.append(topics.CONVERSATIONS, retired(listed))
+            await self._appender.append(topics.CONVERSATIONS, retired(listed, is_deleted=is_deleted))
 
     async def close(self, moved: MovedLogged) -> None:
         """See `OwnTopics`. Where there is no topic nobody reads."""

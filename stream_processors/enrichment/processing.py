@@ -144,7 +144,8 @@ class Gate:
     def adopts(self, partition: int, key: bytes) -> bool:
         """Whether a context entry that a zombie gate wrote may stay: it says how a turn ended, unless that was deleted.
 
-        The zombie's state, which may be in the changelog as well, speaks of it.
+        The zombie's state, which may be in the changelog as well, speaks of it. A zombie that sleeps for longer than a
+        deleted conversation is remembered could leave one behind.
         """
         state = self._states.read(partition, conversation_of(TurnId(key.decode())))
         return state is None or state.phase is not Phase.DELETED
@@ -227,7 +228,7 @@ class Gate:
     def meet(self, partition: int, conversation: ConversationId) -> None:
         """The conversation is looked at by the next tick, if only the directory knows that it has a topic."""
         if partition in self._states.partitions:
-            state = self._states.read(partition, conversation)
+            state = self._states.peek(partition, conversation)
             if state is None or state.retirement is Retirement.GONE:
                 self._states.look_at(partition, conversation)
 

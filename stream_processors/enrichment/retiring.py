@@ -15,7 +15,7 @@ from stream_processors.enrichment.state import Phase, Retirement, State
 
 def look(draft: Draft) -> None:
     """Time has passed, and no turn is open: the next step is taken if it is due."""
-    if draft.retirement is Retirement.NONE and _is_listed_alone(draft):
+    if draft.retirement is Retirement.NONE and _is_to_be_met(draft):
         _meet(draft)
     elif draft.retirement is Retirement.NONE and _has_own_topic(draft) and _is_idle(draft):
         _leave(draft)
@@ -44,8 +44,8 @@ def closed(draft: Draft, given: LogClosed) -> None:
     """All who read or write the own topic can know: from now on it waits for those who haven't heard."""
     if draft.retirement is Retirement.CLOSING:
         draft.retirement = Retirement.CLOSED
-        draft.told_ms = draft.facts.now_ms
-        draft.told_offset = given.offset
+        draft.closed_ms = draft.facts.now_ms
+        draft.announced_offset = given.offset
 
 
 def deleted(draft: Draft, _given: LogDeleted) -> None:
@@ -59,7 +59,7 @@ def retired_before(draft: Draft) -> None:
     if _has_own_topic(draft):
         ride_lane(draft)
         draft.retirement = Retirement.CLOSED
-        draft.told_ms = draft.facts.now_ms
+        draft.closed_ms = draft.facts.now_ms
 
 
 def ride_lane(draft: Draft) -> None:
@@ -79,7 +79,7 @@ def due_ms(state: State, limits: Limits) -> int | None:
         case Retirement.CLOSING:
             return 0
         case Retirement.CLOSED:
-            return state.told_ms + limits.linger_ms
+            return state.closed_ms + limits.linger_ms
     return None
 
 
@@ -87,7 +87,7 @@ def _has_own_topic(draft: Draft) -> bool:
     return draft.log is not None and topics.is_own_topic(draft.log)
 
 
-def _is_listed_alone(draft: Draft) -> bool:
+def _is_to_be_met(draft: Draft) -> bool:
     """Whether only the directory knows of the own topic, or the past of its conversation isn't known here."""
     if draft.phase is not Phase.UNKNOWN:
         return False
@@ -117,7 +117,7 @@ def _leave(draft: Draft) -> None:
     ride_lane(draft)
     if draft.phase is Phase.DELETED:  # its readers were told by the deletion
         draft.retirement = Retirement.CLOSED
-        draft.told_ms = draft.deleted_ms
+        draft.closed_ms = draft.deleted_ms
         return
     draft.retirement = Retirement.CLOSING
     draft.say(CloseLog())
@@ -125,5 +125,5 @@ def _leave(draft: Draft) -> None:
 
 def _have_all_heard(draft: Draft) -> bool:
     facts = draft.facts
-    is_stored = draft.told_offset < 0 or facts.passed.conversations > draft.told_offset
-    return is_stored and facts.now_ms >= draft.told_ms + facts.limits.linger_ms
+    is_stored = draft.announced_offset < 0 or facts.passed.conversations > draft.announced_offset
+    return is_stored and facts.now_ms >= draft.closed_ms + facts.limits.linger_ms

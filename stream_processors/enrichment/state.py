@@ -145,8 +145,8 @@ class State:
         touched_ms: when a turn last arrived or ended.
         deleted_ms: when it was deleted, 0 = it wasn't.
         stop_offset: highest offset of `chat.control` of a stop that named no turn.
-        told_ms: when the own topic was closed, 0 = it wasn't.
-        told_offset: of `chat.conversations`: the store must have passed it before the own topic is deleted.
+        closed_ms: when the own topic was closed, 0 = it wasn't.
+        announced_offset: of `chat.conversations`: the store must have passed it before the own topic is deleted.
     """
 
     conversation: ConversationId
@@ -172,8 +172,8 @@ class State:
     deleted_ms: int = 0
     stop_offset: int = -1
     retirement: Retirement = Retirement.NONE
-    told_ms: int = 0
-    told_offset: int = -1
+    closed_ms: int = 0
+    announced_offset: int = -1
 
     @property
     def active(self) -> OpenTurn | None:

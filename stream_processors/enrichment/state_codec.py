@@ -46,8 +46,8 @@ def pack(state: State) -> bytes:
             [list(end) for end in state.ends],
             state.place,
             state.retirement,
-            state.told_ms,
-            state.told_offset,
+            state.closed_ms,
+            state.announced_offset,
         ]
     )
 
@@ -81,8 +81,8 @@ def unpack(conversation: ConversationId, raw: bytes) -> State:
         ends=_ends(row),
         place=row[21] if len(row) > _FIRST_COLUMNS else row[10],
         retirement=Retirement(row[22]) if len(row) > _SECOND_COLUMNS else Retirement.NONE,
-        told_ms=row[23] if len(row) > _SECOND_COLUMNS else 0,
-        told_offset=row[24] if len(row) > _SECOND_COLUMNS else -1,
+        closed_ms=row[23] if len(row) > _SECOND_COLUMNS else 0,
+        announced_offset=row[24] if len(row) > _SECOND_COLUMNS else -1,
     )
 
 

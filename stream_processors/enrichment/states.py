@@ -81,10 +81,16 @@ class States:
         if conversation in self._decoded:
             self._decoded.move_to_end(conversation)
             return self._decoded[conversation]
-        raw = self._table.read(partition, conversation.encode())
-        state = None if raw is None else unpack(conversation, raw)
+        state = self.peek(partition, conversation)
         self._remember(conversation, state)
         return state
+
+    def peek(self, partition: int, conversation: ConversationId) -> State | None:
+        """The conversation's state, not kept in memory for it."""
+        if conversation in self._decoded:
+            return self._decoded[conversation]
+        raw = self._table.read(partition, conversation.encode())
+        return None if raw is None else unpack(conversation, raw)
 
     def write(
         self,

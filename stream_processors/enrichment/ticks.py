@@ -25,6 +25,7 @@ _TICK_S: Final = 1.0
 # 60 s: sixty looks within the hour for which compaction leaves a zombie's record beside ours.
 _LOOK_S: Final = 60.0
 _PERSISTENCE: Final = "parley-persistence"
+_AT_ONCE: Final = 50
 
 
 class Ticks:
@@ -130,7 +131,9 @@ class Looks:
     async def look_at_directory(self) -> None:
         """A conversation with a topic of its own that the gate has forgotten, or never met, is met by the next tick."""
         before_ms = self._clock.wall_ms() - self._limits.retire_ms
-        for partition, listed in self._own_topics:
+        for number, (partition, listed) in enumerate(self._own_topics):
+            if number % _AT_ONCE == 0:
+                await asyncio.sleep(0)  # thousands of states take a while, in which turns wait
             if listed.conversation is not None and instants.to_ms(listed.created_at) < before_ms:
                 self._gate.meet(partition, listed.conversation)
 

@@ -99,7 +99,10 @@ async def test_a_position_in_a_topic_that_is_gone_gets_all_of_it(scene: Scene) -
 
 @pytest.mark.parametrize("is_laned", [False, True])
 async def test_a_position_that_retention_has_passed_gets_the_history(scene: Scene, is_laned: bool) -> None:
-    """Away for longer than the log is kept: the same as for a log that is gone, whichever kind it is."""
+    """Away for longer than the log is kept: the same as for a log that is gone, whichever kind it is.
+
+    At another node: the one that handed the records on may still hold them.
+    """
     node = await scene.node()
     talk = await scene.talk(in_lane=is_laned)
     await talk.stored_turn(text="one")
@@ -109,7 +112,7 @@ async def test_a_position_that_retention_has_passed_gets_the_history(scene: Scen
     await talk.stored_turn(text="two")
     last = await talk.stored_turn(text="three")
     await _cut_off(scene, talk, last.log_end + 1)
-    again = await scene.client(node)
+    again = await scene.client(await scene.node())
     answer = await again.subscribe(talk.conversation, position)
     assert not answer["recovered"]
     assert texts(answer)[::2] == ["one", "two", "three"]

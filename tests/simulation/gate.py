@@ -55,14 +55,15 @@ class SteppedTopics:
     def __init__(self, process: "GateProcess") -> None:
         self._process = process
 
-    async def announce_retired(self, _partition: int, conversation: ConversationId) -> int:
+    async def announce_retired(self, _partition: int, conversation: ConversationId, *, is_deleted: bool) -> int:
         """Once it is there, it is there."""
         world = self._process.world
         said = world.broker.log(topics.CONVERSATIONS)
         if not said:
             record = ConversationChanged(
-                id="retired", at=world.at, conversation=conversation, user="u", created_at=world.at, retired=True
-            )
+                id="retired", at=world.at, conversation=conversation, user="u", created_at=world.at, retired=True,
+                deleted=is_deleted,
+            )  # fmt: skip
             await (await self._process.send(topics.CONVERSATIONS, record))
         return len(said) - 1
 

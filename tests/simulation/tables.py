@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from infra.runtime.kafka import Placed
 from infra.runtime.kafka_log import Entry
-from stream_processors.enrichment.changelog import Changelog, _Pending
+from stream_processors.enrichment.changelog import Changelog
 from stream_processors.enrichment.fencing import GENERATION_HEADER
 from tests.simulation.broker import Broker
 from tests.simulation.stepping import Ack
@@ -64,7 +64,8 @@ class SteppedChangelog(Changelog):
     def _future(self) -> Any:
         return Ack()
 
-    def _hand_over(self, partition: int, key: bytes, pending: _Pending) -> None:
+    def _hand_over(self, partition: int, key: bytes) -> None:
+        pending = self._pending[partition, key]
         version = pending.sent = pending.version
         sent = self._broker.send(self._sender_name, self.name, Row(key, pending.value, pending.generation))
         sent.add_done_callback(partial(self._heard, partition, key, version))

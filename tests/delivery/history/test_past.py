@@ -172,6 +172,7 @@ async def test_a_turn_begins_by_its_id_or_its_row() -> None:
     reader = past(Logs([]), Rows((row,)))
     assert await reader.turn_start(whose(OWN, 100), keyed) == 0  # short: read whole
     assert await reader.turn_start(whose(OWN, 5000), timed) == 940
+    assert await reader.turn_start(whose(OWN, 900), timed) == 899  # closed before it was made: that is read
     assert await reader.turn_start(whose(OWN, 5000), keyed) == 77
     assert await reader.turn_start(whose(LANE, 5000), timed) == 940
     assert await reader.turn_start(whose(LANE, 5000), keyed) == NOW_MS // SECOND_MS - 660

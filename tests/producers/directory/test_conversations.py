@@ -53,6 +53,8 @@ def test_deleted_and_retired_ones() -> None:
     known.put(gone)
     known.put(gone)
     assert (known.owned("acme", "anna"), known.get(CONVERSATION)) == ([], gone)
+    known.put(replace(ONE, at="2026-06-01T00:00:00.000Z"))  # a gateway that hadn't heard
+    assert known.owned("acme", "anna") == []
 
 
 def test_the_latest_activity_counts() -> None:

@@ -167,6 +167,29 @@ async def test_a_zombie_that_looks_skips_nothing_of_its_successor() -> None:
     assert len(log.records) == 2
 
 
+async def test_what_comes_while_a_look_reads_is_looked_at_next() -> None:
+    """A look accounts for what it has read, not for a record that a zombie wrote meanwhile."""
+    log, store = FakeLog(), MemoryStore()
+    changelog = _changelog(log, store)
+    await changelog.write(0, b"k", b"one", generation=5)
+    log.records.append((b"other", stamped(Stamp(4, 1, 0), b"bad")))
+    read = [Entry(1, 0, *log.records[1])]
+    log.records.append((b"k", stamped(Stamp(4, 2, 0), b"worse")))
+    await changelog.write(0, b"mine", b"x", generation=5)
+    await asyncio.gather(*changelog.inspect(0, read, 5, _nothing))
+    changelog.accounted(0, 2)
+    assert changelog.foreign_since(0, len(log.records)) == 2
+
+
+async def test_our_own_older_record_is_not_answered() -> None:
+    """While a look reads, a key may be written again: nobody has written over it."""
+    log, store = FakeLog(), MemoryStore()
+    changelog = _changelog(log, store)
+    await changelog.write(0, b"k", b"one", generation=5)
+    await changelog.write(0, b"k", b"two", generation=5)
+    assert changelog.inspect(0, [Entry(0, 0, *log.records[0])], 5, _nothing) == []
+
+
 async def test_a_zombie_does_not_answer_its_successors_null() -> None:
     """A null value bears its writer's generation as well: what the successor erased stays erased."""
     log, store = FakeLog(), MemoryStore()

@@ -598,3 +598,19 @@ def test_a_turn_whose_end_only_the_table_knows_has_its_place() -> None:
     assert third.state is not None
     assert [(turn.turn, turn.n, turn.parent) for turn in third.state.turns] == [(T3, 3, T2)]
     assert third.state.log_end == 20
+
+
+def test_a_load_that_nobody_waits_for_any_more_is_over() -> None:
+    """The turn that missed its parent has ended before the store answered: the store is not asked for ever."""
+    waiting = run(allowed(parent=T3), at=facts(plan=Unloaded(T3)))
+    assert LoadContext(T3) in waiting.effects
+    over = run(StopAsked(turn=T1), completed(T1), Loaded(parent=T3), state=waiting.state)
+    assert over.state is not None
+    assert over.state.load_ms == 0
+
+
+def test_a_load_that_comes_behind_a_delete_keeps_nothing() -> None:
+    """What the store said before it heard of the delete is not put back."""
+    parked = run(allowed(is_new=False), DeleteAsked(owner=OWNER, order=1))
+    late = run(Loaded(next_n=4, last=T3), state=parked.state)
+    assert KeepLoaded not in kinds(late)

@@ -12,10 +12,11 @@ from infra.runtime.kafka import Placed
 from infra.runtime.kafka_log import Entry
 from schemas import codec, instants, topics
 from schemas.errors import KafkaUnavailable
+from schemas.ids import ConversationId
 from schemas.records import Record, TurnAllowed, TurnCompleted, TurnDispatched, TurnEnded
 from schemas.turns import LogAddress, Reason
 from stream_processors.enrichment.composing import Scene
-from stream_processors.enrichment.effects import Dispatch, EndTurn
+from stream_processors.enrichment.effects import DeleteLog, Dispatch, EndTurn
 from stream_processors.enrichment.hands import Decided, Hands
 from stream_processors.enrichment.state import OpenTurn, State, Status
 from tests.stream_processors.enrichment.still_world import NOBODY
@@ -171,3 +172,26 @@ async def test_a_clock_that_lags_costs_a_wider_read() -> None:
     [completed] = await _end(log, None)
     assert isinstance(completed, TurnCompleted)
     assert log.starts == [41, 0]
+
+
+class _Kept:
+    """Own topics that the broker keeps."""
+
+    async def delete(self, conversation: ConversationId) -> None:
+        raise KafkaUnavailable("topics may not be deleted here")
+
+
+async def test_a_topic_that_cannot_be_deleted_holds_nothing_up() -> None:
+    """The broker refuses: the gate isn't told that it is gone, and goes on; the next tick tries again."""
+    conversation = new_conversation()
+    state = State(conversation=conversation, log=LogAddress(topics.LANES, 0))
+    log: Any = MemoryLog()
+    words: Any = None
+    kept: Any = _Kept()
+    hands = Hands(
+        appender=log, reader=log, admin=log, clock=SYSTEM, words=words, own_topics=kept,
+        load=lambda *_wanted: None,
+    )  # fmt: skip
+    decided = Decided(partition=0, conversation=conversation, state=state, effects=(DeleteLog(),))
+    async with asyncio.timeout(5):
+        assert await hands.perform(decided) == []

@@ -46,6 +46,12 @@ def test_a_change_made_meanwhile_is_not_lost() -> None:
     assert both.find(NAME) is None
 
 
+def test_what_the_gate_knows_to_be_deleted_stays_so() -> None:
+    """A gateway wrote over the deletion, and the listing had let go of it: the gate's word holds."""
+    assert retired(changed(1), is_deleted=True).deleted
+    assert not retired(changed(1)).deleted
+
+
 def test_a_gateway_that_has_not_heard_undoes_nothing() -> None:
     """Behind our record it is listed again, so that somebody says it once more; its own words stay."""
     late = listing(BORN, retired(BORN), changed(2))

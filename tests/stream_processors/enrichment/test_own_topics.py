@@ -41,8 +41,8 @@ async def test_the_directory_says_retired_and_all_else(world: World, own_topics:
     """The announcement keeps user, metadata, instructions and fingerprint; saying it again writes nothing more."""
     born = await _born(world)
     partition = (await world.appender.append(topics.CONVERSATIONS, born)).partition
-    told = await own_topics.announce_retired(partition, _name(born))
-    again = await own_topics.announce_retired(partition, _name(born))
+    told = await own_topics.announce_retired(partition, _name(born), is_deleted=False)
+    again = await own_topics.announce_retired(partition, _name(born), is_deleted=False)
     assert again >= told
     seen = await world.until(topics.CONVERSATIONS, lambda seen: len(seen.of(ConversationChanged, _name(born))) == 3)
     [_, _, last] = seen.of(ConversationChanged, _name(born))
@@ -63,7 +63,7 @@ async def test_a_change_that_lands_in_between_is_said_again(world: World, own_to
         return await append(topic, record)
 
     world.appender.append = raced  # type: ignore[method-assign,assignment]
-    await own_topics.announce_retired(0, _name(born))
+    await own_topics.announce_retired(0, _name(born), is_deleted=False)
     seen = await world.until(topics.CONVERSATIONS, lambda seen: len(seen.of(ConversationChanged, _name(born))) == 4)
     last = seen.of(ConversationChanged, _name(born))[-1]
     assert (last.retired, last.metadata) == (True, {"v": "1"})

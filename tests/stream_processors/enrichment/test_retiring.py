@@ -94,7 +94,7 @@ def test_an_idle_conversation_is_closed_then_deleted_then_forgotten() -> None:
     assert (known(closing).retirement, known(closing).log, closing.effects) == (
         Retirement.CLOSING, LANE, (CloseLog(),),
     )  # fmt: skip
-    assert (CLOSED.retirement, CLOSED.told_ms, CLOSED.told_offset) == (Retirement.CLOSED, IDLE, 7)
+    assert (CLOSED.retirement, CLOSED.closed_ms, CLOSED.announced_offset) == (Retirement.CLOSED, IDLE, 7)
     assert run(CLOSED, (Ticked(), facts(HEARD - 1))).effects == ()
     assert run(CLOSED, (Ticked(), facts(HEARD))).effects == (DeleteLog(),)
     assert GONE.retirement is Retirement.GONE
@@ -200,6 +200,22 @@ def test_whom_only_the_directory_has_is_met() -> None:
     loaded = run(met.state, (Loaded(), facts(IDLE)))
     assert run(loaded.state, (Ticked(), facts(IDLE))).effects == (CloseLog(),)
     assert run(None, (Ticked(), facts(IDLE))).state is None
+
+
+def test_one_whose_first_turn_may_still_come_is_remembered() -> None:
+    """A request that waits before the gate bears the address of the topic that is gone: it is answered in the lane."""
+    met = run(None, (Ticked(), facts(IDLE, owner=OWNER)), (Loaded(), facts(IDLE)))
+    closed = run(met.state, (Ticked(), facts(IDLE)), (LogClosed(offset=1), facts(IDLE)))
+    gone = run(closed.state, (Ticked(), facts(HEARD)), (LogDeleted(), facts(HEARD)))
+    late_ms = IDLE + LIMITS.note_ms - 1
+    kept = run(gone.state, (Ticked(), facts(late_ms)))
+    answered = run(kept.state, (replace(asked(T1, 0, late_ms), deadline_ms=late_ms + 60_000), facts(late_ms)))
+    assert (known(answered).log, kinds(answered)) == (LANE, [AppendAccepted, Dispatch])
+    assert run(kept.state, (Ticked(), facts(late_ms + 1))).state is None
+
+
+def kinds(outcome: Outcome) -> list[type]:
+    return [type(effect) for effect in outcome.effects]
 
 
 def test_a_directory_that_was_written_over_is_told_again() -> None:
