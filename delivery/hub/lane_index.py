@@ -44,14 +44,16 @@ class Reading:
 
 
 class LaneIndex:
-    """Complete from `since` on: a conversation without a stretch there has no record there.
+    """Complete from `since` up to what it was told: a conversation without a stretch there has no record there.
+
+    The lane may be longer: a reader can come with a place that another node's tail has got to, and this one's has not.
 
     Args:
         since: the first offset that this node hands on from the lane.
         now_s: monotonic seconds.
     """
 
-    __slots__ = ("_began_at_s", "_bounds", "_generations", "_recent", "_youngest")
+    __slots__ = ("_began_at_s", "_bounds", "_generations", "_recent", "_told", "_youngest")
 
     def __init__(self, since: int, bounds: IndexBounds, now_s: float) -> None:
         self._bounds = bounds
@@ -60,15 +62,17 @@ class LaneIndex:
         self._generations = deque([self._youngest])
         self._began_at_s = deque([now_s])
         self._recent = RecentRecords(since, bounds.recent_bytes)
+        # Behind the last batch.
+        self._told = since
 
     @property
     def since(self) -> int:
-        """Every record of the lane from this offset on is known."""
+        """Every record from this offset on that the tail has handed on is known."""
         return self._generations[0].since
 
     @property
     def recent_since(self) -> int:
-        """Every record of the lane from this offset on is held whole."""
+        """Every record from this offset on that the tail has handed on is held whole."""
         return self._recent.since
 
     @property
@@ -82,8 +86,9 @@ class LaneIndex:
         self._recent.saw(conversation, offset, value)
 
     def forget(self, next_offset: int, now_s: float) -> None:
-        """Let go of what is too old or too much; called once a batch."""
+        """Everything before `next_offset` was told: let go of what is too old or too much. Called once a batch."""
         bounds = self._bounds
+        self._told = next_offset
         is_old = now_s - self._began_at_s[-1] >= bounds.window_s / _GENERATIONS
         if is_old or self._youngest.entries * _GENERATIONS >= bounds.entries:
             self._youngest = Stretches(next_offset)
@@ -102,10 +107,16 @@ class LaneIndex:
             self._began_at_s.appendleft(self._began_at_s[0])
 
     def reading(self, conversation: ConversationId, start: int, stop: int) -> Reading:
-        """How to come by the conversation's records of `[start, stop)`: what lies before `since` is read whole."""
+        """How to come by the conversation's records of `[start, stop)`.
+
+        What lies before `since`, and what the tail has not handed on yet, is read whole.
+        """
         key = conversation.encode()
-        unheld = min(stop, max(start, self.recent_since))
+        # What is held comes last: it is of no use where something behind it has to be read.
+        unheld = stop if stop > self._told else min(stop, max(start, self.recent_since))
         stretches = [range(start, min(unheld, self.since))] if start < min(unheld, self.since) else []
         for generation in self._generations:
             stretches += generation.within(key, start, unheld)
+        if max(start, self._told) < stop:
+            stretches.append(range(max(start, self._told), stop))
         return Reading(tuple(stretches), tuple(self._recent.within(key, unheld, stop)))

@@ -136,7 +136,9 @@ async def test_a_lane_is_read_from_the_newest_row_or_time() -> None:
     await past(logs, Rows()).snapshot(whose(LANE, end, created_at_ms=NOW_MS - 10_000))
     await past(logs, Rows()).snapshot(whose(LANE, end, created_at_ms=1))
     assert logs.asked == [(end - 50, end), (end - 70, end), (end - 3600, end)]
-    await past(logs, Rows()).snapshot(whose(LANE, end, LaneIndex(end - 5000, BOUNDS, 0.0), created_at_ms=1))
+    silent = LaneIndex(end - 5000, BOUNDS, 0.0)
+    silent.forget(end, 0.0)
+    await past(logs, Rows()).snapshot(whose(LANE, end, silent, created_at_ms=1))
     assert len(logs.asked) == 3
 
 
@@ -150,6 +152,7 @@ async def test_a_lane_is_read_by_its_index() -> None:
         index.saw(b"conv_other", offset, bytes(200))
     for place, entry in enumerate(mine[3:]):
         index.saw(CONVERSATION.encode(), 900 + place, entry.value or b"")
+    index.forget(903, 0.0)
     held = [Entry(500 + place, entry.key, entry.value) for place, entry in enumerate(mine[:3])]
     logs = Logs(held)
     row: TurnCompleted = replace(samples.sample(TurnCompleted), log=LANE, log_start=150, n=1)
@@ -162,6 +165,15 @@ async def test_a_lane_is_read_by_its_index() -> None:
     assert logs.asked == [(500, 503)]  # the row's place, which the index knows; no look-back was asked for
     assert [each.offset async for each in reader.read(whose(LANE, 502, index), 40)] == [500, 501]
     assert logs.asked[1:] == [(40, 100), (500, 502)]
+
+
+async def test_what_lies_ahead_of_the_tail_is_read() -> None:
+    """A conversation that the index knows nothing of is read from the lane where the tail has not got to yet."""
+    mine = talk()
+    logs = Logs([Entry(101 + place, entry.key, entry.value) for place, entry in enumerate(mine)])
+    reader = past(logs, Rows())
+    ahead = whose(LANE, 101 + len(mine), LaneIndex(101, BOUNDS, 0.0))
+    assert [each.offset async for each in reader.read(ahead, 103)] == list(range(103, 101 + len(mine)))
 
 
 async def test_a_turn_begins_by_its_id_or_its_row() -> None:

@@ -22,11 +22,24 @@ def test_who_was_not_heard_of_is_nowhere() -> None:
     """From `since` on an unknown conversation has nothing to read; what lies before is read whole."""
     index = LaneIndex(10, BOUNDS, 0.0)
     index.saw(A.encode(), 12, b"a")
+    index.forget(20, 0.0)
     assert index.reading(B, 10, 20) == Reading((), ())
     assert index.reading(B, 4, 20) == Reading((range(4, 10),), ())
     assert offsets(index.reading(A, 10, 20)) == [12]
     assert index.reading(A, 4, 20).records == 6
     assert index.reading(A, 30, 20) == Reading((), ())
+
+
+def test_what_was_not_told_yet_is_read_whole() -> None:
+    """Behind the tail nobody's silence is known, from the index's begin on, and nothing is taken out of its order."""
+    index = LaneIndex(10, BOUNDS, 0.0)
+    assert index.reading(B, 10, 14) == Reading((range(10, 14),), ())
+    index.saw(A.encode(), 12, b"a")
+    index.forget(14, 0.0)
+    assert index.reading(B, 10, 14) == Reading((), ())
+    assert index.reading(B, 10, 20) == Reading((range(14, 20),), ())
+    assert index.reading(A, 10, 20) == Reading((range(12, 13), range(14, 20)), ())
+    assert index.reading(B, 16, 20) == Reading((range(16, 20),), ())
 
 
 def test_what_was_read_back_stands_in_front() -> None:
@@ -37,14 +50,15 @@ def test_what_was_read_back_stands_in_front() -> None:
     index.put_before(earlier, 99)
     assert index.since == 100
     index.put_before(earlier, 100)
+    index.forget(200, 0.0)
     assert index.since == 20
     assert index.reading(A, 0, 200).stretches == (range(20), range(30, 31))
     assert index.reading(B, 20, 200) == Reading((), ())
-    index.forget(100, BOUNDS.window_s / 2)
+    index.forget(200, BOUNDS.window_s / 2)
     assert index.since == 20
-    index.forget(100, BOUNDS.window_s)
-    index.forget(100, BOUNDS.window_s * 1.5)
-    assert index.since == 100
+    index.forget(200, BOUNDS.window_s)
+    index.forget(200, BOUNDS.window_s * 1.5)
+    assert index.since == 200
 
 
 def test_no_more_is_remembered_than_the_bound() -> None:
@@ -95,9 +109,9 @@ def test_no_record_is_missed(
             index.forget(offset + 1, now_s)
     if index is None:
         return
-    stop = min(stop, offset + 1)
     for conversation in (A, B):
         found = offsets(index.reading(conversation, start, stop))
         assert found == sorted(set(found))
         assert {place for place, name in places if name == conversation and start <= place < stop} <= set(found)
+        assert set(range(max(start, offset + 1), stop)) <= set(found)
         assert all(start <= place < stop for place in found)
