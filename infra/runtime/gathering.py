@@ -17,7 +17,7 @@ class _Question(Generic[K, V]):
 
     def __init__(self) -> None:
         self.keys: set[K] = set()
-        self.answers: asyncio.Task[Mapping[K, V]] | None = None
+        self.answers: asyncio.Task[Mapping[K, V]]
 
 
 class Gathered(Generic[K, V]):
@@ -36,18 +36,30 @@ class Gathered(Generic[K, V]):
         self._running: set[asyncio.Task[Mapping[K, V]]] = set()
 
     async def __call__(self, key: K) -> V:
-        """The answer to a question that was sent after this call. Raises what `ask` raises."""
+        """The answer to a question that was sent after this call.
+
+        Raises:
+            ConnectionError: `stop` was called meanwhile. Besides, whatever `ask` raises.
+        """
         question = self._next
-        if question is None or question.answers is None or len(question.keys) >= self._most:
+        if question is None or len(question.keys) >= self._most:
             question = self._next = _Question()
             question.answers = self._last = asyncio.create_task(self._asked(question, self._last))
             self._running.add(question.answers)
             question.answers.add_done_callback(self._running.discard)
         question.keys.add(key)
-        return (await asyncio.shield(question.answers))[key]
+        try:
+            return (await asyncio.shield(question.answers))[key]
+        except asyncio.CancelledError:
+            current = asyncio.current_task()
+            if question.answers.cancelled() and current is not None and not current.cancelling():
+                # Whoever waits here was not told to end: passed on, this would end it as if it had been.
+                raise ConnectionError("what was to answer is closed") from None
+            raise
 
     async def stop(self) -> None:
-        """Whoever waits is cancelled. Idempotent."""
+        """Whoever waits is told that nothing will answer. Idempotent."""
+        self._next = None
         running = tuple(self._running)
         for task in running:
             task.cancel()

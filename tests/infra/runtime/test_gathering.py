@@ -69,7 +69,7 @@ async def test_a_failure_is_everybodys_and_ends_with_the_question() -> None:
 
 
 async def test_who_leaves_takes_no_answer_from_the_others() -> None:
-    """A caller that is cancelled cancels nothing but itself; a stop cancels who still waits."""
+    """A caller that is cancelled cancels nothing but itself."""
     answering = Answering()
     gathered: Gathered[str, int] = Gathered(answering, most=3)
     leaving, staying = asyncio.create_task(gathered("a")), asyncio.create_task(gathered("b"))
@@ -77,9 +77,33 @@ async def test_who_leaves_takes_no_answer_from_the_others() -> None:
     leaving.cancel()
     answering.may_answer.set()
     assert await staying == 1
-    answering.may_answer.clear()
-    waiting = asyncio.create_task(gathered("c"))
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+
+
+async def test_a_stop_is_an_error_for_who_waits() -> None:
+    """Who waits while it is stopped isn't cancelled but told, also before its question was sent; the next is asked."""
+    answering = Answering()
+    gathered: Gathered[str, int] = Gathered(answering, most=3)
+    waiting = [asyncio.create_task(gathered("a"))]
+    await _turn_of_the_loop()
+    waiting += [asyncio.create_task(gathered("b"))]
     await _turn_of_the_loop()
     await gathered.stop()
+    for found in await asyncio.gather(*waiting, return_exceptions=True):
+        assert isinstance(found, ConnectionError)
+    answering.may_answer.set()
+    assert await gathered("c") == 2
+
+
+async def test_a_caller_that_leaves_at_a_stop_leaves() -> None:
+    """Who is cancelled in the same moment as the question ends as cancelled."""
+    gathered: Gathered[str, int] = Gathered(Answering(), most=3)
+    leaving = asyncio.create_task(gathered("a"))
+    await _turn_of_the_loop()
+    stopping = asyncio.create_task(gathered.stop())
+    await asyncio.sleep(0)
+    leaving.cancel()
+    await stopping
     with pytest.raises(asyncio.CancelledError):
-        await waiting
+        await leaving
