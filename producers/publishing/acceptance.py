@@ -1,6 +1,5 @@
 """Accepting a turn: look up what it refers to, place it, and make it durable. Admission lives here and nowhere else."""
 
-import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ from producers.publishing.births import Birth, Births
 from producers.publishing.port import OutgoingLog
 from producers.relay.turn_reader import Found, TurnReader
 from schemas import identity, ids, instants, topics
-from schemas.errors import CassandraUnavailable, Forbidden, IdempotencyMismatch, KafkaUnavailable, NotFound
+from schemas.errors import CassandraUnavailable, Forbidden, IdempotencyMismatch, NotFound
 from schemas.identity import Principal
 from schemas.ids import ConversationId, TurnId
 from schemas.records import (
@@ -83,7 +82,6 @@ class Acceptance:
         self._clock = clock
         self._deadline_s = deadline_s
         self._lanes = lanes
-        self._doubtful: list[Birth] = []
 
     async def admit(self, ask: Ask, principal: Principal, key: str | None, traceparent: str | None) -> Admission:
         """Decide everything about the turn.
@@ -115,7 +113,7 @@ class Acceptance:
         if admission.found is not None:
             return
         if admission.made is not None:
-            await self._bear(admission.made, admission.birth)
+            await self.change(admission.made)
         await self._outgoing.accept(admission.requested)
         self._directory.conversations.touch(admission.conversation, admission.requested.at)
         log.info("accepted", extra={"turn": admission.turn, "conversation": admission.conversation})
@@ -167,7 +165,6 @@ class Acceptance:
                 raise mismatch()
             if again is not None:
                 return again
-        await self._settle()
         birth = await self._births.birth(own.conversation_hex)
         made = self._made(birth, principal, opening.user or identity.DEFAULT_USER, now_ms)
         changed = replace(
@@ -176,8 +173,7 @@ class Acceptance:
             instructions=opening.instructions,
             fingerprint=None if key is None else opening.fingerprint,
         )
-        # A client that leaves now doesn't make the spare's fate unknown.
-        await asyncio.shield(asyncio.ensure_future(self._bear(changed, birth if key is None else None)))
+        await self.change(changed)
         return changed
 
     async def recheck(self, admission: Admission) -> None:
@@ -252,26 +248,6 @@ class Acceptance:
         )
 
     # --- inside -------------------------------------------------------------------------------------------------------
-
-    async def _bear(self, made: ConversationChanged, birth: Birth | None) -> None:
-        """Make a new conversation durable. Raises KafkaUnavailable."""
-        try:
-            await self.change(made)
-        except KafkaUnavailable:
-            # It may have been written all the same: its name is given to another only when that is known.
-            if birth is not None:
-                self._doubtful.append(birth)
-            raise
-
-    async def _settle(self) -> None:
-        """Give back the spares of conversations that were not made after all. Raises KafkaUnavailable."""
-        if not self._doubtful:
-            return
-        await self._directory.refresh_conversations()
-        doubtful, self._doubtful = self._doubtful, []
-        for birth in doubtful:
-            if self._directory.conversations.get(birth.conversation) is None:
-                self._births.give_back(birth)
 
     async def _model(self, name: str | None, tier: str) -> str:
         """The name of the model that will answer."""
@@ -410,7 +386,6 @@ class Acceptance:
 
     async def _birth(self, ask: Ask, own: turns.OwnIds) -> Birth:
         if ask.stored:
-            await self._settle()
             return await self._births.birth(own.conversation_hex)
         own_hex = own.conversation_hex or ids.uuid7_hex(self._clock.wall_ms(), self._clock.entropy(_ENTROPY_BYTES))
         return Birth(ids.conversation_id(own_hex), retired=True)
