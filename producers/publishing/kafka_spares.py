@@ -38,7 +38,7 @@ _FETCH_WAIT_MS: Final = 200
 _POLL_MS: Final = 500
 # A rebalance makes a poll wait for its end; then it is looked whether the member still lives.
 _STUCK_S: Final = 5.0
-# An append or a farewell that a broker doesn't answer: what it was for is lost, and a stop goes on.
+# An append, a count or a farewell that a broker doesn't answer: what it was for is lost, and a stop goes on.
 _ACK_S: Final = 5.0
 
 log = logging.getLogger(__name__)
@@ -91,17 +91,17 @@ class KafkaSpares:
         return [spare for records in batches.values() for record in records if (spare := _spare(record)) is not None]
 
     async def untaken(self) -> Mapping[int, int]:
-        """The records behind what the group has committed, by partition."""
+        """The records behind what the group has committed, by partition. Raises KafkaUnavailable."""
         consumer = self._consumer
         if consumer is None:
             raise KafkaUnavailable(f"{GROUP}: not joined")
         with translated(f"count {topics.SPARES}"):
             places = [TopicPartition(self._topic, each) for each in consumer.partitions_for_topic(self._topic) or ()]
-            beginnings, ends, committed = await asyncio.gather(
-                consumer.beginning_offsets(places),
-                consumer.end_offsets(places),
-                consumer._coordinator.fetch_committed_offsets(places),  # noqa: SLF001 - also of others' partitions
-            )
+            async with asyncio.timeout(_ACK_S):
+                # One after the other: aiokafka asks for ever, and what was left behind by a `gather` would go on.
+                beginnings = await consumer.beginning_offsets(places)
+                committed = await consumer._coordinator.fetch_committed_offsets(places)  # noqa: SLF001 - and others'
+                ends = await consumer.end_offsets(places)
         taken = {place: max(beginnings[place], kept.offset) for place, kept in committed.items()}
         return {place.partition: max(0, ends[place] - taken.get(place, beginnings[place])) for place in places}
 

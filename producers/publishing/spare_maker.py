@@ -19,6 +19,10 @@ from schemas.ids import ConversationId
 
 _ENTROPY_BYTES: Final = 10
 _AGAIN_S: Final = 1.0
+# What was made and could not be offered lies there for hours: so it is 50 topics each five minutes, not each second.
+_LONGEST_PAUSE_S: Final = 300.0
+# At the bound room comes by a retired conversation, which takes minutes; looking for it lists every topic there is.
+_FULL_S: Final = 10.0
 # Two small requests each time; at 100 births a second 20 spares are gone meanwhile, of 32 that lie there.
 _LOOK_S: Final = 0.2
 # What is left over is hours old: minutes don't matter, and each time all topics are listed.
@@ -42,6 +46,11 @@ class Making:
     per_s: float
 
 
+def pause_s(lost: int) -> float:
+    """Seconds to wait behind a failure, when so many batches in a row were lost: made, but not offered."""
+    return min(_AGAIN_S * 2.0 ** min(lost, 20), _LONGEST_PAUSE_S)
+
+
 class SpareMaker:
     """Makes spares while this gateway is the one to do it."""
 
@@ -51,7 +60,8 @@ class SpareMaker:
         self._names = names
         self._clock = clock
         self._making = making
-        self._sweep_at_s = 0.0
+        self._sweep_at_s = self._room_at_s = 0.0
+        self._lost = 0
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -71,15 +81,18 @@ class SpareMaker:
         untaken = await self._shared.untaken()
         if not to_make(untaken, self._making.target, None):
             return 0
-        room = None if self._making.most is None else self._making.most - len(await self._own.there())
+        room = await self._room()
         counts = to_make(untaken, self._making.target, room)
         places = [partition for partition, count in counts.items() for _ in range(count)]
         # Asking has taken a while, and the group may have moved on.
         if not places or not self._shared.is_makers:
             return 0
         made = {self._fresh(): partition for partition in places}
+        # Lost, until it is offered: what fails here may have made topics that nobody will take.
+        self._lost += 1
         await self._own.make(list(made))
         await self._shared.offer(made)
+        self._lost = 0
         return len(made)
 
     async def sweep(self) -> Sequence[ConversationId]:
@@ -97,17 +110,28 @@ class SpareMaker:
 
     async def _run(self) -> None:
         while True:
-            pause_s = _LOOK_S
+            rest_s = _LOOK_S
             if self._shared.is_makers:
                 try:
-                    pause_s = max(_LOOK_S, await self.refill() / self._making.per_s)
+                    rest_s = max(_LOOK_S, await self.refill() / self._making.per_s)
                     if self._clock.monotonic_s() >= self._sweep_at_s:
                         await self.sweep()
                         self._sweep_at_s = self._clock.monotonic_s() + _SWEEP_S
                 except DependencyError as error:
                     log.warning("no spare topics can be made: %s", error)
-                    pause_s = _AGAIN_S
-            await asyncio.sleep(pause_s)
+                    rest_s = pause_s(self._lost)
+            await asyncio.sleep(rest_s)
+
+    async def _room(self) -> int | None:
+        """Own topics that may be made; none for a while where there was no room just now. None = no bound."""
+        if self._making.most is None:
+            return None
+        if self._clock.monotonic_s() < self._room_at_s:
+            return 0
+        room = self._making.most - len(await self._own.there())
+        if room <= 0:
+            self._room_at_s = self._clock.monotonic_s() + _FULL_S
+        return room
 
     def _fresh(self) -> ConversationId:
         return ids.conversation_id(ids.uuid7_hex(self._clock.wall_ms(), self._clock.entropy(_ENTROPY_BYTES)))

@@ -8,12 +8,14 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from infra.runtime.clock import SYSTEM
+from infra.runtime.clock import SYSTEM, Clock
 from infra.runtime.kafka_settings import KafkaSettings
 from infra.runtime.kafka_topics import TopicAdmin
 from producers.publishing.layouts import LEFTOVER_MS
-from producers.publishing.spare_maker import Making, SpareMaker
+from producers.publishing.spare_maker import Making, SpareMaker, pause_s
 from schemas import ids, instants, topics
 from schemas.errors import KafkaUnavailable
 from schemas.ids import ConversationId
@@ -137,6 +139,8 @@ class Slow:
         self.is_away = False
         self.loses = False
         self.asked = 0
+        self.listed = 0
+        self.takes_offers = True
         self.made: list[ConversationId] = []
         self.offered: dict[ConversationId, int | None] = {}
 
@@ -150,6 +154,8 @@ class Slow:
         return {0: sum(partition == 0 for partition in self.offered.values())}
 
     async def offer(self, spares: Mapping[ConversationId, int | None]) -> None:
+        if not self.takes_offers:
+            raise KafkaUnavailable("away")
         self.offered |= spares
 
     async def make(self, conversations: Sequence[ConversationId]) -> None:
@@ -160,14 +166,17 @@ class Slow:
 
     async def there(self) -> Sequence[ConversationId]:
         self.is_makers = not self.loses
+        self.listed += 1
         return self.made
 
     async def nameless(self, conversations: Sequence[ConversationId]) -> Sequence[ConversationId]:
         return conversations
 
 
-def _maker(slow: Slow, *, target: int = 4, most: int | None = 10, per_s: float = 1000.0) -> SpareMaker:
-    return SpareMaker(slow, slow, slow, SYSTEM, Making(target=target, most=most, per_s=per_s))
+def _maker(
+    slow: Slow, *, target: int = 4, most: int | None = 10, per_s: float = 1000.0, clock: Clock = SYSTEM
+) -> SpareMaker:
+    return SpareMaker(slow, slow, slow, clock, Making(target=target, most=most, per_s=per_s))
 
 
 async def test_who_lost_the_first_partition_makes_nothing() -> None:
@@ -189,6 +198,54 @@ async def test_what_lies_there_is_what_was_made() -> None:
     slow.offered.clear()
     slow.loses = True
     assert await _maker(slow, most=None).refill() == 4
+
+
+async def test_at_the_bound_topics_are_listed_now_and_then() -> None:
+    """Where there is no room the brokers' topics are counted every ten seconds, however often it is looked."""
+    now_s = 0.0
+    slow = Slow()
+    maker = _maker(slow, most=4, clock=replace(SYSTEM, monotonic_s=lambda: now_s))
+    assert await maker.refill() == 4
+    slow.offered.clear()
+    slow.listed = 0
+    for _ in range(100):
+        now_s += 0.2
+        assert await maker.refill() == 0
+    assert slow.listed == 2
+    await slow.unmake(slow.made[:3])
+    now_s += 10.0
+    assert await maker.refill() == 3
+
+
+@given(st.integers(0, 10_000))
+def test_the_pause_doubles_with_every_lost_batch(lost: int) -> None:
+    """From a second on, and never more than five minutes."""
+    assert pause_s(0) == 1.0
+    assert pause_s(lost + 1) == min(2 * pause_s(lost), 300.0)
+
+
+async def test_lost_batches_come_ever_slower(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Topics that are made and can't be offered are made ever less often, and at the old pace once one was offered."""
+    slept: list[float] = []
+    is_enough = asyncio.Event()
+    slow = Slow()
+    slow.takes_offers = False
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        slow.takes_offers = len(slept) == 3
+        slow.offered.clear()
+        if len(slept) == 5:
+            is_enough.set()
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr("producers.publishing.spare_maker.asyncio.sleep", sleep)
+    maker = _maker(slow, most=None)
+    maker.start()
+    await asyncio.wait_for(is_enough.wait(), 5)
+    monkeypatch.undo()
+    await maker.stop()
+    assert slept == [2.0, 4.0, 8.0, 0.2, 2.0]
 
 
 async def test_the_maker_outlives_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
