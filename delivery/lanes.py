@@ -7,12 +7,11 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from delivery.history.port import LogRanges
 from delivery.hub.lane_index import IndexBounds, LaneIndex
-from delivery.hub.stretches import Stretches
 from infra.runtime.kafka_client import RangeGone
 from schemas.errors import DependencyError
 from schemas.turns import LogAddress
@@ -65,11 +64,15 @@ class Lanes:
         return index
 
     async def read_back(self) -> None:
-        """Read back one lane after the other, for ever."""
+        """Read back one lane after the other, for ever; one that can't be read now comes behind the others."""
         while True:
             begun = await self._begun.get()
             try:
                 await self._rebuild(begun)
+            except DependencyError as error:
+                log.warning("reading a lane back: %s", error, extra=_place(begun.address))
+                self._begun.put_nowait(begun)
+                await asyncio.sleep(_BACKOFF_S)
             finally:
                 self._begun.task_done()
 
@@ -83,34 +86,35 @@ class Lanes:
                 earlier = await self._earlier(begun)
             except RangeGone:
                 continue  # retention took the beginning away while it was read: there is a new one
-            except DependencyError as error:
-                log.warning("reading a lane back: %s", error, extra=_place(begun.address))
-                await asyncio.sleep(_BACKOFF_S)
-            else:
-                begun.index.put_before(earlier, begun.end)
-                return
+            begun.index.put_before(earlier)
+            return
 
-    async def _earlier(self, begun: _Begun) -> Stretches:
+    async def _earlier(self, begun: _Begun) -> LaneIndex:
+        """The index of what lies before; of as much as the bound allows, the newest."""
+        bounds, now_s = replace(self._remembered.bounds, recent_bytes=0), time.monotonic()
         topic, partition = begun.address.topic, begun.address.partition
         since_ms = self._wall_ms() - int(self._remembered.bounds.window_s * 1000)
         beginning = await self._ranges.beginning(topic, partition)
         if await self._ranges.end(topic, partition) < begun.end:
-            return Stretches(begun.end)  # another log than the one that was begun: the tail will lose it
+            return LaneIndex(begun.end, bounds, now_s)  # another log than the one that was begun: the tail will lose it
         since = max(
             beginning,
             begun.end - self._remembered.rebuild_records,
             await self._ranges.offset_at(topic, partition, since_ms),
         )
-        earlier = Stretches(since)
-        read, rested_at = 0, time.monotonic()
+        earlier = LaneIndex(since, bounds, now_s)
+        read, rested_at = 0, now_s
         if since < begun.end:
             async for entry in self._ranges.read(topic, partition, since, begun.end):
                 if entry.key is not None:
-                    earlier.saw(entry.key, entry.offset)
+                    earlier.saw(entry.key, entry.offset, b"")
+                # How old a record is was looked up; here the clock stands, and only the bound lets go.
+                earlier.forget(entry.offset + 1, now_s)
                 read += 1
                 if read % _CHUNK == 0:
                     await asyncio.sleep(time.monotonic() - rested_at)
                     rested_at = time.monotonic()
+            earlier.forget(begun.end, now_s)
         return earlier
 
 

@@ -53,17 +53,17 @@ class LaneIndex:
         now_s: monotonic seconds.
     """
 
-    __slots__ = ("_began_at_s", "_bounds", "_generations", "_recent", "_told", "_youngest")
+    __slots__ = ("_began_at_s", "_bounds", "_generations", "_recent", "_youngest", "told")
 
     def __init__(self, since: int, bounds: IndexBounds, now_s: float) -> None:
         self._bounds = bounds
         self._youngest = Stretches(since)
-        # When each generation began; one that was read back ended where the next one began, which is what counts.
+        # When each generation began; those that were read back ended where the tail's began, which is what counts.
         self._generations = deque([self._youngest])
         self._began_at_s = deque([now_s])
         self._recent = RecentRecords(since, bounds.recent_bytes)
-        # Behind the last batch.
-        self._told = since
+        self.told = since
+        """The offset behind all that was told."""
 
     @property
     def since(self) -> int:
@@ -88,7 +88,7 @@ class LaneIndex:
     def forget(self, next_offset: int, now_s: float) -> None:
         """Everything before `next_offset` was told: let go of what is too old or too much. Called once a batch."""
         bounds = self._bounds
-        self._told = next_offset
+        self.told = next_offset
         is_old = now_s - self._began_at_s[-1] >= bounds.window_s / _GENERATIONS
         if is_old or self._youngest.entries * _GENERATIONS >= bounds.entries:
             self._youngest = Stretches(next_offset)
@@ -100,11 +100,12 @@ class LaneIndex:
             self._generations.popleft()
             self._began_at_s.popleft()
 
-    def put_before(self, earlier: Stretches, behind: int) -> None:
-        """What was read back of `[earlier.since, behind)`; left out where it doesn't reach up to what is known."""
-        if earlier.since < self.since == behind:
-            self._generations.appendleft(earlier)
-            self._began_at_s.appendleft(self._began_at_s[0])
+    def put_before(self, earlier: "LaneIndex") -> None:
+        """Take over what was read back; left out where it doesn't reach up to what is known."""
+        if earlier.since < self.since == earlier.told:
+            generations = earlier._generations  # noqa: SLF001 - another of this very class
+            self._began_at_s.extendleft([self._began_at_s[0]] * len(generations))
+            self._generations.extendleft(reversed(generations))
 
     def reading(self, conversation: ConversationId, start: int, stop: int) -> Reading:
         """How to come by the conversation's records of `[start, stop)`.
@@ -113,10 +114,10 @@ class LaneIndex:
         """
         key = conversation.encode()
         # What is held comes last: it is of no use where something behind it has to be read.
-        unheld = stop if stop > self._told else min(stop, max(start, self.recent_since))
+        unheld = stop if stop > self.told else min(stop, max(start, self.recent_since))
         stretches = [range(start, min(unheld, self.since))] if start < min(unheld, self.since) else []
         for generation in self._generations:
             stretches += generation.within(key, start, unheld)
-        if max(start, self._told) < stop:
-            stretches.append(range(max(start, self._told), stop))
+        if max(start, self.told) < stop:
+            stretches.append(range(max(start, self.told), stop))
         return Reading(tuple(stretches), tuple(self._recent.within(key, unheld, stop)))

@@ -11,6 +11,7 @@ from schemas.errors import KafkaUnavailable
 from schemas.turns import LogAddress
 from tests.delivery.protocol.readings import Entry
 from tests.delivery.scene import Scene, Talk, fresh_turn, stripped
+from tests.support.waiting import until
 
 LANE = LogAddress(topics.LANES, 0)
 OTHERS = 3000
@@ -82,7 +83,7 @@ async def test_a_position_before_the_index_gets_the_history(scene: Scene, fetche
 
 
 class Troubled:
-    """A lane of one conversation whose reads fail in the ways that are listed, and then work."""
+    """Lanes of one conversation; the reads of the first fail in the ways that are listed, and then work."""
 
     def __init__(self, troubles: list[Exception]) -> None:
         self.troubles = troubles
@@ -92,7 +93,7 @@ class Troubled:
         """Every record is the same conversation's."""
         assert stop is not None
         for offset in range(start, stop):
-            if self.troubles and offset == start + 3:
+            if self.troubles and partition == 0 and offset == start + 3:
                 trouble = self.troubles.pop()
                 self.kept_from = offset if isinstance(trouble, RangeGone) else self.kept_from
                 raise trouble
@@ -126,3 +127,26 @@ async def test_what_fails_while_a_lane_is_read_back_is_tried_again() -> None:
         reading.cancel()
     assert index.since == 13
     assert stranger.since == 3000
+
+
+async def test_a_lane_that_is_away_stops_no_other() -> None:
+    """While one lane can't be read the lanes behind it are read back, and itself when it can be read again."""
+    bounds = IndexBounds(window_s=60.0, entries=100, recent_bytes=0)
+    troubled = Troubled([KafkaUnavailable("away")])
+    lanes = Lanes(troubled, Remembered(bounds=bounds, rebuild_records=1990), wall_ms=lambda: 10**6)
+    away = lanes.begin(LANE, 2000)
+    others = [lanes.begin(LogAddress(topics.LANES, number), 2000) for number in (1, 2)]
+
+    async def others_are_known() -> bool:
+        return all(each.since == 10 for each in others)
+
+    async with asyncio.TaskGroup() as group:
+        reading = group.create_task(lanes.read_back())
+        troubled.troubles *= 1000
+        await until(others_are_known)
+        assert away.since == 2000
+        troubled.troubles.clear()
+        async with asyncio.timeout(20):
+            await lanes.are_known()
+        reading.cancel()
+    assert away.since == 10

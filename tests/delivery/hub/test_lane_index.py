@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from delivery.hub.lane_index import LaneIndex, Reading
-from delivery.hub.stretches import Stretches
 from schemas.ids import ConversationId
 from tests.delivery.hub.lanes import BOUNDS
 
@@ -45,11 +44,13 @@ def test_what_was_not_told_yet_is_read_whole() -> None:
 def test_what_was_read_back_stands_in_front() -> None:
     """The index then begins where the reading back began; one that doesn't reach up to it is left out."""
     index = LaneIndex(100, BOUNDS, 0.0)
-    earlier = Stretches(20)
-    earlier.saw(A.encode(), 30)
-    index.put_before(earlier, 99)
+    earlier = LaneIndex(20, BOUNDS, 0.0)
+    earlier.saw(A.encode(), 30, b"")
+    earlier.forget(99, 0.0)
+    index.put_before(earlier)
     assert index.since == 100
-    index.put_before(earlier, 100)
+    earlier.forget(100, 0.0)
+    index.put_before(earlier)
     index.forget(200, 0.0)
     assert index.since == 20
     assert index.reading(A, 0, 200).stretches == (range(20), range(30, 31))
@@ -70,6 +71,21 @@ def test_no_more_is_remembered_than_the_bound() -> None:
         assert index.entries <= 400
     assert index.entries >= 300
     assert index.since == 5000 - index.entries
+
+
+def test_what_was_read_back_beyond_the_bound_is_not_lost_whole() -> None:
+    """Of a longer past as much stays as the bound allows, the newest, and it goes a quarter at a time."""
+    bounds = replace(BOUNDS, entries=400)
+    index, earlier = LaneIndex(5000, bounds, 0.0), LaneIndex(0, bounds, 0.0)
+    for offset in range(5000):
+        earlier.saw(f"conv_{offset}".encode(), offset, b"")
+        earlier.forget(offset + 1, 0.0)
+    index.put_before(earlier)
+    for offset in range(5000, 5200):
+        index.saw(f"conv_{offset}".encode(), offset, b"")
+        index.forget(offset + 1, 0.0)
+        assert 300 <= index.entries <= 400
+        assert index.since == offset + 1 - index.entries
 
 
 @given(
@@ -96,11 +112,14 @@ def test_no_record_is_missed(
     for number, (conversation, step, passes) in enumerate(lane):
         if number == began:
             index = LaneIndex(offset + 1, bounds, now_s)
-            earlier = Stretches(offset // 2 if offset > 1 else 0)
+            since = offset // 2 if offset > 1 else 0
+            earlier = LaneIndex(since, bounds, now_s)
             for place, name in places:
-                if place >= earlier.since:
-                    earlier.saw(name.encode(), place)
-            index.put_before(earlier, offset + 1)
+                if place >= since:
+                    earlier.saw(name.encode(), place, b"")
+                    earlier.forget(place + 1, now_s)
+            earlier.forget(offset + 1, now_s)
+            index.put_before(earlier)
         offset += step
         places.append((offset, conversation))
         if index is not None:
