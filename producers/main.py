@@ -148,6 +148,10 @@ class Gateway:
         log.info("listening on %s:%d", self._settings.host, self._port)
         await self._starting
 
+    async def watch(self) -> None:
+        """Wait for ever; raises what a task of ours died of."""
+        await asyncio.gather(self._births.failed(), self._maker.failed())
+
     async def drain(self) -> None:
         """Accept nothing more and finish what is being answered; what takes too long is told to come back."""
         self._relays.is_draining = True

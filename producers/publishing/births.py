@@ -15,7 +15,7 @@ from infra.runtime.clock import Clock
 from producers.publishing.layouts import Layout, is_fresh
 from producers.publishing.port import OwnTopics, SharedSpares
 from schemas import ids
-from schemas.errors import DependencyError
+from schemas.errors import DependencyError, KafkaUnavailable
 from schemas.ids import ConversationId
 
 _ENTROPY_BYTES: Final = 10
@@ -24,6 +24,8 @@ _AGAIN_S: Final = 1.0
 _LOOK_OVER_S: Final = 60.0
 # What is being taken is in the hand after one commit; where Kafka is away nobody waits for it at a stop.
 _TAKEN_S: Final = 2.0
+# A topic is made within 0.3 s; a client that was promised one waits no longer than for the acceptance of a turn.
+_MAKE_S: Final = 10.0
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +83,15 @@ class Births:
         except DependencyError as error:
             log.warning("%d spare topics are left behind: %s", len(unused), error)
 
+    async def failed(self) -> None:
+        """Wait for ever; raises what taking spares died of."""
+        task = self._task
+        if task is not None:
+            await asyncio.wait({task})
+            if not task.cancelled():
+                task.result()
+        await asyncio.Event().wait()
+
     async def birth(self, own_hex: str | None) -> Birth:
         """A conversation that nobody has.
 
@@ -96,17 +107,22 @@ class Births:
         if own_hex is None:
             self._spares = self._fresh(self._spares)
             if self._spares:
-                return Birth(self._spares.pop(), retired=False)
+                # The oldest first, before it is too old.
+                return Birth(self._spares.pop(0), retired=False)
         conversation = ids.conversation_id(own_hex or self._fresh_hex())
         if self._layout is Layout.DEDICATED:
-            await self._own.make([conversation])
+            try:
+                async with asyncio.timeout(_MAKE_S):
+                    await self._own.make([conversation])
+            except TimeoutError as error:
+                raise KafkaUnavailable(f"no topic was made within {_MAKE_S:g} s") from error
             return Birth(conversation, retired=False)
         return Birth(conversation, retired=True)
 
     def give_back(self, birth: Birth) -> None:
         """The conversation was not made after all, and nobody was told of it."""
         if not birth.retired:
-            self._spares.append(birth.conversation)
+            self._spares.insert(0, birth.conversation)
 
     def _fresh_hex(self) -> str:
         return ids.uuid7_hex(self._clock.wall_ms(), self._clock.entropy(_ENTROPY_BYTES))

@@ -76,6 +76,15 @@ class SpareMaker:
             task.cancel()
             await asyncio.wait({task})
 
+    async def failed(self) -> None:
+        """Wait for ever; raises what making spares died of."""
+        task = self._task
+        if task is not None:
+            await asyncio.wait({task})
+            if not task.cancelled():
+                task.result()
+        await asyncio.Event().wait()
+
     async def refill(self) -> int:
         """Make one batch of what is missing, and return how many that was. Raises KafkaUnavailable."""
         untaken = await self._shared.untaken()

@@ -2,6 +2,8 @@ import asyncio
 import os
 from collections.abc import Mapping, Sequence
 
+import pytest
+
 from infra.runtime.clock import Clock
 from producers.publishing.births import Births
 from producers.publishing.layouts import SPARE_LIFE_MS, Layout
@@ -22,6 +24,7 @@ class Brokers:
         self.made: set[ConversationId] = set()
         self.lying: list[ConversationId] = []
         self.is_away = False
+        self.bug: Exception | None = None
         self.is_open = asyncio.Event()
         self.is_open.set()
         self.lay(lying)
@@ -30,6 +33,7 @@ class Brokers:
         self.lying += [ids.conversation_id(ids.uuid7_hex(self.now_ms, os.urandom(10))) for _ in range(count)]
 
     async def make(self, conversations: Sequence[ConversationId]) -> None:
+        await self.is_open.wait()
         self.made |= set(conversations)
 
     async def unmake(self, conversations: Sequence[ConversationId]) -> None:
@@ -41,6 +45,8 @@ class Brokers:
     async def take(self, most: int) -> Sequence[ConversationId]:
         if self.is_away:
             raise KafkaUnavailable("away")
+        if self.bug is not None:
+            raise self.bug
         taken, self.lying = self.lying[:most], self.lying[most:]
         await self.is_open.wait()
         await asyncio.sleep(0)
@@ -122,6 +128,45 @@ async def test_dedicated_makes_it_in_place() -> None:
         born = await births.birth(own_hex)
         assert not born.retired
         assert born.conversation in brokers.made
+
+
+async def test_dedicated_waits_so_long_for_a_topic(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Kafka makes none in time that is said, instead of kept waiting for."""
+    monkeypatch.setattr("producers.publishing.births._MAKE_S", 0.01)
+    brokers = Brokers()
+    brokers.is_open.clear()
+    with pytest.raises(KafkaUnavailable, match="no topic was made"):
+        await _births(Layout.DEDICATED, brokers).birth(None)
+
+
+async def test_the_oldest_spare_goes_first() -> None:
+    """Spares are born in the order in which they were made, one that was given back before the others."""
+    brokers = Brokers(4)
+    named = list(brokers.lying)
+    births = _births(Layout.ADAPTIVE, brokers)
+    births.start()
+    await _held(births, 4)
+    first = await births.birth(None)
+    births.give_back(first)
+    assert [(await births.birth(None)).conversation for _ in named] == named
+    await births.stop()
+
+
+async def test_a_bug_is_heard_of() -> None:
+    """What the taking of spares dies of is raised where it is watched; nothing is while it goes on, or was stopped."""
+    brokers = Brokers(1)
+    births, watched = _births(Layout.ADAPTIVE, brokers), _births(Layout.ADAPTIVE, brokers)
+    births.start()
+    watching = asyncio.create_task(births.failed())
+    await _held(births, 1)
+    await births.stop()
+    assert not watching.done()
+    watching.cancel()
+    brokers.bug = LookupError("a bug")
+    watched.start()
+    with pytest.raises(LookupError, match="a bug"):
+        await asyncio.wait_for(watched.failed(), 5)
+    await watched.stop()
 
 
 async def test_lanes_take_no_topics() -> None:

@@ -137,6 +137,7 @@ class Slow:
     def __init__(self) -> None:
         self.is_makers = True
         self.is_away = False
+        self.bug: Exception | None = None
         self.loses = False
         self.asked = 0
         self.listed = 0
@@ -149,6 +150,8 @@ class Slow:
 
     async def untaken(self) -> Mapping[int, int]:
         self.asked += 1
+        if self.bug is not None:
+            raise self.bug
         if self.is_away:
             raise KafkaUnavailable("away")
         return {0: sum(partition == 0 for partition in self.offered.values())}
@@ -268,6 +271,22 @@ async def test_the_maker_outlives_an_outage(monkeypatch: pytest.MonkeyPatch) -> 
     await until(is_filled)
     slow.is_makers = False
     await maker.stop()
+    await maker.stop()
+
+
+async def test_a_bug_is_heard_of() -> None:
+    """What the making of spares dies of is raised where it is watched; a stop is no failure."""
+    slow = Slow()
+    maker = _maker(slow)
+    maker.start()
+    watching = asyncio.create_task(maker.failed())
+    await maker.stop()
+    assert not watching.done()
+    watching.cancel()
+    slow.bug = LookupError("a bug")
+    maker.start()
+    with pytest.raises(LookupError, match="a bug"):
+        await asyncio.wait_for(maker.failed(), 5)
     await maker.stop()
 
 
