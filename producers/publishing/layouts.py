@@ -7,7 +7,7 @@ from typing import Final
 from schemas import ids
 from schemas.ids import ConversationId
 
-# Half of what `conversations.spares` keeps a record: what lies there is fresh enough whenever it can be read at all.
+# Half of how long `conversations.spares` keeps a record: none is deleted while its spare is fresh.
 SPARE_LIFE_MS: Final = 30 * 60 * 1000
 # Four lives: a gateway whose clock is behind, or that was frozen with a spare in its hand, has that long to say so.
 LEFTOVER_MS: Final = 4 * SPARE_LIFE_MS

@@ -34,6 +34,7 @@ LANES = 16  # as a deployment has by default
 SPEAKING = 500  # records a second over all conversations
 JITTER_S = 1.0
 LIMIT_S = 60.0
+SILENCE_S = 0.5
 DEAF_SHARE = 100
 LOUD_BYTES = 8192
 LOUD_RATE = 25
@@ -134,14 +135,19 @@ async def stampede(scene: Scene, nodes: Sequence[NodeProcess], talks: Sequence[T
 
 
 async def missing(voices: Voices, followers: Sequence[Follower]) -> tuple[int, int]:
-    """Events that readers never got, and those that they got more than once, when all is quiet."""
+    """Events that readers never got, and those that they got more than once, when all has been quiet for a while."""
     said = dict(zip((talk.conversation for talk in voices.talks), voices.seqs, strict=True))
 
     async def is_all_there() -> bool:
-        return all(len(each.seen) >= said[each.conversation] for each in followers)
+        return all(len(set(each.seen)) >= said[each.conversation] for each in followers)
 
     with suppress(TimeoutError):
         await until(is_all_there, limit_s=LIMIT_S)
+    # What comes twice may come behind the last that was missing.
+    heard = 0
+    while (count := sum(len(each.seen) for each in followers)) > heard:
+        heard = count
+        await asyncio.sleep(SILENCE_S)
     lost = sum(said[each.conversation] - len(set(each.seen)) for each in followers)
     return lost, sum(len(each.seen) - len(set(each.seen)) for each in followers)
 

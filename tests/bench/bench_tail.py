@@ -50,7 +50,6 @@ SPEAKING: Final = 100
 SPEAKS_S: Final = 8.0
 LANES: Final = 64
 MOST_FOR_AIOKAFKA: Final = 1000
-COLD_POLLS: Final = 16
 RECORD_BYTES: Final = 100
 
 Took = Callable[[bytes], None]
@@ -98,7 +97,7 @@ async def tail(settings: KafkaSettings, addresses: Sequence[LogAddress], took: T
     def on_lost(address: LogAddress) -> None:
         raise AssertionError(f"{address} is lost")
 
-    reader = KafkaTail(settings, TailTuning(cold_polls=COLD_POLLS), on_batches, on_lost)
+    reader = KafkaTail(settings, TailTuning(), on_batches, on_lost)
     await reader.start()
     try:
         for address in addresses:

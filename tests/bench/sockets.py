@@ -189,9 +189,8 @@ class Voices:
         acks: list[asyncio.Future[object]] = []
         while (passed := time.perf_counter() - begun) < seconds:
             due = int(passed * rate)
-            while self._due < due:
+            while self._said < due:
                 acks.append(await self._one())
-            acks = acks[-2000:]
             await asyncio.sleep(TICK_S)
         await asyncio.gather(*acks)
 
@@ -200,7 +199,7 @@ class Voices:
         await asyncio.gather(*[await self._one() for _ in self.talks])
 
     @property
-    def _due(self) -> int:
+    def _said(self) -> int:
         return self.sent - self._base
 
     _base = 0
