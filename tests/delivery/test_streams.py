@@ -1,5 +1,7 @@
 """The whole of delivery by its socket: history, replay and live from real logs and rows."""
 
+from typing import Any
+
 import pytest
 
 from tests.delivery.cuts import text_of
@@ -54,6 +56,31 @@ async def test_any_cut_is_healed_on_another_node(scene: Scene, in_lane: bool) ->
         assert "history" not in resumed or resumed["history"] is None
         assert await other.events_until_ended() == frames[cut:]
         await other.socket.close()
+
+
+async def test_places_ahead_of_the_tail(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a node whose tail is late, readers with different places ahead of it get what each of them missed, once."""
+    talk = await scene.talk(in_lane=True)
+    first, late = await scene.node(), await scene.node()
+    reader = await scene.client(first)
+    position = (await reader.subscribe(talk.conversation))["position"]
+    hub = late._streams._hub
+    held: list[tuple[Any, ...]] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(hub, "take", lambda *batch: held.append(batch))
+        await talk.turn(deltas=20)
+        frames = await reader.events_until_ended()
+        ahead, behind = await scene.client(late), await scene.client(late)
+        assert (await ahead.subscribe(talk.conversation, frames[15]["position"]))["recovered"]
+        assert (await behind.subscribe(talk.conversation, frames[5]["position"]))["recovered"]
+        none = await scene.client(late)
+        assert (await none.subscribe(talk.conversation, position))["recovered"]
+    for batch in held:
+        hub.take(*batch)
+    late._streams.flush()
+    assert await ahead.events_until_ended() == frames[16:]
+    assert await behind.events_until_ended() == frames[6:]
+    assert await none.events_until_ended() == frames
 
 
 @pytest.mark.parametrize(("missed", "reads"), [(100, False), (400, True)])
