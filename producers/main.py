@@ -150,7 +150,14 @@ class Gateway:
 
     async def watch(self) -> None:
         """Wait for ever; raises what a task of ours died of."""
-        await asyncio.gather(self._births.failed(), self._maker.failed())
+        watched = [asyncio.ensure_future(each) for each in (self._births.failed(), self._maker.failed())]
+        try:
+            done, _ = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in watched:
+                task.cancel()
 
     async def drain(self) -> None:
         """Accept nothing more and finish what is being answered; what takes too long is told to come back."""

@@ -1,5 +1,6 @@
 """Acceptance inside a running gateway: what is durable when, and what a failure leaves behind."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -121,3 +122,18 @@ async def test_a_spare_whose_birth_failed_is_nobodys(
     async with http.post("/v1/conversations", json={}) as answer:
         assert answer.status == 200
     assert spare not in births._spares
+
+
+@pytest.mark.parametrize("part", ["_births", "_maker"])
+async def test_a_gateway_ends_when_a_spare_loop_does(
+    gateway: Running, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    """What the taking or the making of spares died of is the gateway's end: it doesn't go on without own topics."""
+
+    async def failed() -> None:
+        raise LookupError("a bug")
+
+    monkeypatch.setattr(getattr(gateway.gateway, part), "failed", failed)
+    async with asyncio.timeout(10):
+        with pytest.raises(LookupError, match="a bug"):
+            await gateway.gateway.watch()
