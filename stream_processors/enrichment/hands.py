@@ -19,7 +19,7 @@ from schemas import codec, instants, projection, topics
 from schemas.errors import ContractError, DependencyError, InvariantBroken
 from schemas.fold import TurnFold
 from schemas.ids import ConversationId, TurnId
-from schemas.records import Record, TurnDispatched, TurnEnded, TurnStarted
+from schemas.records import MovedLogged, Record, TurnDispatched, TurnEnded, TurnStarted
 from schemas.turns import LogAddress
 from stream_processors.enrichment import composing
 from stream_processors.enrichment.composing import Request, Scene
@@ -285,6 +285,8 @@ class Hands:
                 record = codec.decode(entry.value)
             except ContractError:
                 continue  # no reader takes it
+            if isinstance(record, MovedLogged):
+                break  # the log was closed: what a late gate wrote behind that is nobody's end
             fold.take(record, entry.offset)
             if isinstance(record, TurnStarted) and record.turn == turn.turn:
                 highest = max(highest, record.dispatch)

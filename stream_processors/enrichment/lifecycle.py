@@ -65,8 +65,11 @@ def loaded(draft: Draft, given: Loaded) -> None:
         return
     draft.phase = Phase.DELETED if given.is_deleted else Phase.KNOWN
     draft.epoch = max(draft.epoch, given.epoch)
+    # A zombie may have given a place to a turn that ends here without one. A gap costs a reader a longer look, and two
+    # turns in one place hide the second.
+    placeless = sum(turn.n == 0 and turn.status is Status.ENDING for turn in draft.turns.values())
     if given.next_n >= draft.next_n:
-        draft.next_n, draft.last = given.next_n, given.last
+        draft.next_n, draft.last = given.next_n + placeless, given.last
     elif draft.last is None:
         draft.last = given.last  # the store is behind an end that can't be followed
     if given.is_retired or given.is_deleted:

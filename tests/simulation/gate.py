@@ -105,6 +105,8 @@ class SteppedHands(Hands):
         log = self._process.world.broker.log(here.log.topic)
         for offset in range(turn.place or 0, len(log)):
             record = log[offset]
+            if isinstance(record, MovedLogged):
+                break
             fold.take(record, offset)
             if isinstance(record, TurnStarted) and record.turn == turn.turn:
                 highest = max(highest, record.dispatch)

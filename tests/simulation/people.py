@@ -75,6 +75,9 @@ class People:
     def _may_wait(self, kind: str) -> bool:
         """It is only silent where nobody has something to read: half an hour is longer than any gate is behind."""
         owner = self._world.broker.groups[GROUP].owner
+        zombies = (gate for gate in self._world.gates if gate.name != owner and not gate.is_revoked)
+        if kind in ("hour", SILENCE) and not all(gate.has_caught_up for gate in zombies):
+            return False  # retirement excludes by time alone who is so far behind: see DESIGN.md, "The simulation"
         return kind != SILENCE or (owner is not None and self._world.gate(owner).has_caught_up)
 
     def do(self, verb: str, what: str) -> None:

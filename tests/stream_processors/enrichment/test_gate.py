@@ -614,3 +614,12 @@ def test_a_load_that_comes_behind_a_delete_keeps_nothing() -> None:
     parked = run(allowed(is_new=False), DeleteAsked(owner=OWNER, order=1))
     late = run(Loaded(next_n=4, last=T3), state=parked.state)
     assert KeepLoaded not in kinds(late)
+
+
+def test_a_turn_that_ends_without_a_place_leaves_one_free() -> None:
+    """It expired before the past was known; a zombie may have counted it: who comes next has another place."""
+    parked = run(allowed(is_new=False), allowed(T2, 1, deadline_ms=NOW + 900_000))
+    expired = run(Ticked(), state=parked.state, at=facts(NOW + 60_000))
+    found = run(Loaded(next_n=5, last=T3), state=expired.state, at=facts(NOW + 60_001))
+    assert found.state is not None
+    assert [(turn.turn, turn.n) for turn in found.state.turns] == [(T1, 0), (T2, 6)]
