@@ -18,6 +18,7 @@ from infra.runtime.cassandra import Store
 from infra.runtime.kafka_follow import Follower
 from infra.runtime.kafka_log import Entry, LogReader
 from infra.runtime.service import Readiness
+from infra.runtime.watching import first_to_fail
 from schemas import codec
 from schemas.errors import ContractError, DependencyError
 from schemas.ids import ConversationId
@@ -82,16 +83,7 @@ class Node:
 
     async def watch(self) -> None:
         """Wait for ever; raises what a task of ours died of."""
-        watched = [
-            asyncio.ensure_future(each) for each in (self._server.failed(), self._go_on(), self._lanes.read_back())
-        ]
-        try:
-            done, _ = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        finally:
-            for task in watched:
-                task.cancel()
+        await first_to_fail(self._server.failed(), self._go_on(), self._lanes.read_back())
 
     async def drain(self) -> None:
         """Send every client to another node."""

@@ -21,6 +21,7 @@ from infra.runtime.metrics import Metrics
 from infra.runtime.service import Readiness, ServiceSettings, listen, serve
 from infra.runtime.settings import SettingsSource
 from infra.runtime.turn_store import TurnStore
+from infra.runtime.watching import first_to_fail
 from producers.directory.following import Directory
 from producers.ingress.application import application
 from producers.ingress.callers import Callers
@@ -150,14 +151,7 @@ class Gateway:
 
     async def watch(self) -> None:
         """Wait for ever; raises what a task of ours died of."""
-        watched = [asyncio.ensure_future(each) for each in (self._births.failed(), self._maker.failed())]
-        try:
-            done, _ = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        finally:
-            for task in watched:
-                task.cancel()
+        await first_to_fail(self._births.failed(), self._maker.failed())
 
     async def drain(self) -> None:
         """Accept nothing more and finish what is being answered; what takes too long is told to come back."""

@@ -1,9 +1,9 @@
 """What is known of every conversation apart from its turns: `chat.conversations` in memory. Pure."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Final
 
+from schemas.directory import newest
 from schemas.ids import ConversationId
 from schemas.records import ConversationChanged
 
@@ -27,17 +27,14 @@ class Conversations:
         """
         if changed.conversation is None or changed.tenant is None:
             return
-        before = self._known.get(changed.conversation)
-        is_retired = changed.retired or (before is not None and before.retired)
-        is_deleted = changed.deleted or (before is not None and before.deleted)
-        newest = before if before is not None and before.at > changed.at else changed
-        self._known[changed.conversation] = replace(newest, retired=is_retired, deleted=is_deleted)
+        holds = newest(self._known.get(changed.conversation), changed)
+        self._known[changed.conversation] = holds
         users = self._of_user.setdefault(changed.tenant, {})
-        if is_deleted:
+        if holds.deleted:
             self._active.pop(changed.conversation, None)
-            users.get(newest.user, set()).discard(changed.conversation)
+            users.get(holds.user, set()).discard(changed.conversation)
         else:
-            users.setdefault(newest.user, set()).add(changed.conversation)
+            users.setdefault(holds.user, set()).add(changed.conversation)
 
     def touch(self, conversation: ConversationId, at: str) -> None:
         """A turn of the conversation was accepted or has ended here; the store learns of it later."""

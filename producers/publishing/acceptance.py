@@ -9,7 +9,7 @@ from infra.runtime.clock import Clock
 from producers.admission import turns
 from producers.admission.asks import Ask, Dialect, Opening
 from producers.directory.following import Directory
-from producers.publishing.births import Birth, Births
+from producers.publishing.births import Birth, Births, new_conversation
 from producers.publishing.port import OutgoingLog
 from producers.relay.turn_reader import Found, TurnReader
 from schemas import identity, ids, instants, topics
@@ -387,8 +387,7 @@ class Acceptance:
     async def _birth(self, ask: Ask, own: turns.OwnIds) -> Birth:
         if ask.stored:
             return await self._births.birth(own.conversation_hex)
-        own_hex = own.conversation_hex or ids.uuid7_hex(self._clock.wall_ms(), self._clock.entropy(_ENTROPY_BYTES))
-        return Birth(ids.conversation_id(own_hex), retired=True)
+        return Birth(new_conversation(own.conversation_hex, self._clock), retired=True)
 
     async def _earlier(self, known: ConversationChanged, requested: TurnRequested) -> Found | None:
         """The same turn, if its key was used before. Raises IdempotencyMismatch when that was for another body."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from infra.runtime.clock import Clock
+from infra.runtime.watching import died
 from producers.publishing.layouts import Layout, is_fresh
 from producers.publishing.port import OwnTopics, SharedSpares
 from schemas import ids
@@ -36,6 +37,11 @@ class Birth:
 
     conversation: ConversationId
     retired: bool
+
+
+def new_conversation(own_hex: str | None, clock: Clock) -> ConversationId:
+    """A conversation's id: of the 32 hex digits that an idempotency key gives it, or a new UUIDv7."""
+    return ids.conversation_id(own_hex or ids.uuid7_hex(clock.wall_ms(), clock.entropy(_ENTROPY_BYTES)))
 
 
 class Births:
@@ -85,12 +91,7 @@ class Births:
 
     async def failed(self) -> None:
         """Wait for ever; raises what taking spares died of."""
-        task = self._task
-        if task is not None:
-            await asyncio.wait({task})
-            if not task.cancelled():
-                task.result()
-        await asyncio.Event().wait()
+        await died(self._task)
 
     async def birth(self, own_hex: str | None) -> Birth:
         """A conversation that nobody has.
@@ -102,14 +103,14 @@ class Births:
             KafkaUnavailable: its topic can't be made, in the layout `dedicated`.
         """
         if self._layout is Layout.LANES:
-            return Birth(ids.conversation_id(own_hex or self._fresh_hex()), retired=True)
+            return Birth(new_conversation(own_hex, self._clock), retired=True)
         self._wanted.set()
         if own_hex is None:
             self._spares = self._fresh(self._spares)
             if self._spares:
                 # The oldest first, before it is too old.
                 return Birth(self._spares.pop(0), retired=False)
-        conversation = ids.conversation_id(own_hex or self._fresh_hex())
+        conversation = new_conversation(own_hex, self._clock)
         if self._layout is Layout.DEDICATED:
             try:
                 async with asyncio.timeout(_MAKE_S):
@@ -123,9 +124,6 @@ class Births:
         """The conversation was not made after all, and nobody was told of it."""
         if not birth.retired:
             self._spares.insert(0, birth.conversation)
-
-    def _fresh_hex(self) -> str:
-        return ids.uuid7_hex(self._clock.wall_ms(), self._clock.entropy(_ENTROPY_BYTES))
 
     def _fresh(self, spares: Iterable[ConversationId]) -> list[ConversationId]:
         now_ms = self._clock.wall_ms()

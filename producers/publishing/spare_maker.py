@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from infra.runtime.clock import Clock
+from infra.runtime.watching import died
+from producers.publishing.births import new_conversation
 from producers.publishing.layouts import BATCH, overdue, to_make
 from producers.publishing.port import Names, OwnTopics, SharedSpares
-from schemas import ids
 from schemas.errors import DependencyError
 from schemas.ids import ConversationId
 
-_ENTROPY_BYTES: Final = 10
 _AGAIN_S: Final = 1.0
 # What was made and could not be offered lies there for hours: so it is 50 topics each five minutes, not each second.
 _LONGEST_PAUSE_S: Final = 300.0
@@ -78,12 +78,7 @@ class SpareMaker:
 
     async def failed(self) -> None:
         """Wait for ever; raises what making spares died of."""
-        task = self._task
-        if task is not None:
-            await asyncio.wait({task})
-            if not task.cancelled():
-                task.result()
-        await asyncio.Event().wait()
+        await died(self._task)
 
     async def refill(self) -> int:
         """Make one batch of what is missing, and return how many that was. Raises KafkaUnavailable."""
@@ -96,7 +91,7 @@ class SpareMaker:
         # Asking has taken a while, and the group may have moved on.
         if not places or not self._shared.is_makers:
             return 0
-        made = {self._fresh(): partition for partition in places}
+        made = {new_conversation(None, self._clock): partition for partition in places}
         # Lost, until it is offered: what fails here may have made topics that nobody will take.
         self._lost += 1
         await self._own.make(list(made))
@@ -141,6 +136,3 @@ class SpareMaker:
         if room <= 0:
             self._room_at_s = self._clock.monotonic_s() + _FULL_S
         return room
-
-    def _fresh(self) -> ConversationId:
-        return ids.conversation_id(ids.uuid7_hex(self._clock.wall_ms(), self._clock.entropy(_ENTROPY_BYTES)))

@@ -1,12 +1,13 @@
 """The conversations that have a topic of their own, as `chat.conversations` tells: a fold in log order. Pure.
 
-`retired` and `deleted` are for ever; of all else the record with the latest `at` holds. A conversation is kept here
-until its last record in the log says one of the two and all that holds: compaction then loses nothing.
+A conversation is kept here until its last record in the log says that it is retired or deleted, and all that holds
+(`schemas.directory`): compaction then loses nothing.
 """
 
 from collections.abc import Iterator
 from dataclasses import replace
 
+from schemas.directory import newest
 from schemas.ids import ConversationId
 from schemas.records import ConversationChanged
 
@@ -21,13 +22,7 @@ class Listing:
         """The next record of the partition."""
         if changed.conversation is None:
             return
-        before = self.find(changed.conversation)
-        newest = changed if before is None or before.at <= changed.at else before
-        holds = replace(
-            newest,
-            retired=newest.retired or changed.retired or (before is not None and before.retired),
-            deleted=newest.deleted or changed.deleted or (before is not None and before.deleted),
-        )
+        holds = newest(self.find(changed.conversation), changed)
         if (holds.retired or holds.deleted) and replace(holds, id=changed.id) == changed:
             self._listed.pop(changed.conversation, None)
         else:
