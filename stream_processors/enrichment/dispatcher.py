@@ -5,7 +5,7 @@ built when its turn is planned and kept until it is dispatched.
 """
 
 import logging
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 
 from infra.runtime.clock import Clock
 from schemas import topics
@@ -96,17 +96,19 @@ class Dispatcher:
         """
         now_ms = self._clock.wall_ms()
         fleet = self._fleet.at(now_ms)
-        overlay = {entry.turn.turn: entry for entry in brought}
+        look_up = self._look_up(partition, brought)
 
         def ended(turn: TurnId) -> ContextTurn | None:
-            entry = overlay.get(turn) or self._contexts.look_up(partition, turn)
+            entry = look_up(turn)
             return None if entry is None else entry.turn
 
         return Facts(
             now_ms=now_ms,
             plan=lambda turn: self._plan(partition, brought, turn),
             is_alive=fleet.is_alive,
-            has_ended=lambda turn: turn in overlay or self._contexts.holds(partition, turn),
+            has_ended=lambda turn: (
+                any(entry.turn.turn == turn for entry in brought) or self._contexts.holds(partition, turn)
+            ),
             ended=ended,
             was_said=said.__contains__,
             attempts=lambda turn: self._attempts(partition, turn),
@@ -147,20 +149,20 @@ class Dispatcher:
             self._prompts[turn.turn] = prompt
 
     def _planner(self, partition: int, tenant: str | None, brought: Sequence[ContextEntry] = ()) -> Planner:
-        overlay = {entry.turn.turn: entry for entry in brought}
-
-        def look_up(turn: TurnId) -> ContextEntry | None:
-            return overlay.get(turn) or self._contexts.look_up(partition, turn)
-
         return Planner(
             fleet=self._fleet.at(self._clock.wall_ms()),
-            look_up=look_up,
+            look_up=self._look_up(partition, brought),
             measure=self._measures.of,
             tenant_instructions=None if tenant is None else self._terms.instructions.get(tenant),
             answer_tokens=self._terms.answer_tokens,
             turn_s=self._turn_s,
             dispatched=self._gauges.dispatched,
         )
+
+    def _look_up(self, partition: int, brought: Sequence[ContextEntry]) -> Callable[[TurnId], ContextEntry | None]:
+        """A turn's entry: what the input brings of it, else what the table holds."""
+        overlay = {entry.turn.turn: entry for entry in brought}
+        return lambda turn: overlay.get(turn) or self._contexts.look_up(partition, turn)
 
     # --- words for the hands ------------------------------------------------------------------------------------------
 
