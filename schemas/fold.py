@@ -43,10 +43,10 @@ class Cursor:
         A taken `ended` leaves the cursor as it is: the owner of the cursor closes the turn.
         """
         match record:
-            case TurnStarted(attempt=int(number)) if number > self.attempt:
-                self.attempt = number
             case TurnDelta(attempt=number, seq=seq) if number == self.attempt and seq == self.seq:
                 self.seq += 1
+            case TurnStarted(attempt=int(number)) if number > self.attempt:
+                self.attempt = number
             case TurnEnded(attempt=number, seq=seq) if number == self.attempt and seq == self.seq:
                 pass
             case TurnQueued() if self.attempt == 0:
@@ -134,10 +134,10 @@ class ConversationFold:
     def take(self, record: Record) -> bool:
         """Fold one record in; False: every reader drops it."""
         match record:
+            case TurnDelta() | TurnStarted() | TurnEnded() | TurnQueued():  # nearly all are deltas
+                return self._take_of_turn(record)
             case TurnAccepted() | ResetLogged() | MovedLogged():
                 return self._take_ordered(record)
-            case TurnStarted() | TurnDelta() | TurnEnded() | TurnQueued():
-                return self._take_of_turn(record)
             case _:
                 return False
 

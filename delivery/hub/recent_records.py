@@ -1,5 +1,6 @@
 """The newest records of a lane, whole, by conversation: who was just cut off goes on without a broker. Pure."""
 
+from collections import defaultdict
 from typing import Final, NamedTuple
 
 # What holding a record costs beside its bytes: tuple, offset, list slot, the head of the bytes object.
@@ -27,7 +28,7 @@ class RecentRecords:
         self._half_bytes = bound_bytes // 2
         self._bytes = 0
         self._older: dict[bytes, list[Held]] = {}
-        self._younger: dict[bytes, list[Held]] = {}
+        self._younger: defaultdict[bytes, list[Held]] = defaultdict(list)
         self._older_since = self._younger_since = since
 
     @property
@@ -40,9 +41,9 @@ class RecentRecords:
         self._bytes += len(value) + _HOLDING_BYTES
         if self._bytes > self._half_bytes:
             self._bytes = len(value) + _HOLDING_BYTES
-            self._older, self._younger = self._younger, {}
+            self._older, self._younger = self._younger, defaultdict(list)
             self._older_since, self._younger_since = self._younger_since, offset
-        self._younger.setdefault(conversation, []).append(Held(offset, value))
+        self._younger[conversation].append(Held(offset, value))
 
     def within(self, conversation: bytes, start: int, stop: int) -> list[Held]:
         """The conversation's records of `[start, stop)` that are held, in order."""

@@ -1,7 +1,10 @@
-"""A record of a conversation log on its way to readers: decoded once, its frame's bytes made once."""
+"""A record of a conversation log on its way to readers: decoded once, its frame's bytes made once.
+
+Nearly all records are deltas: they are decoded for the rule alone, and their bytes go into the frame as they came.
+"""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from delivery.protocol.framing import text_frame
 from schemas import codec
@@ -24,21 +27,28 @@ _LOGGED: Final[Mapping[str, type[Record]]] = {
 }
 
 
+# How `codec.encode` writes a delta: its head, the one field that is not for readers, and the one behind it.
+_DELTA_HEAD: Final = b'{"type":"turn.delta","version":1,'
+_TOKEN_IDS: Final = b"token_ids"
+_BEFORE_IDS: Final = b',"token_ids":['
+_BEHIND_IDS: Final = b'],"tokens":'
+
+
 class Logged:
     """One record as it stands in the log.
 
     Args:
         offset: its place.
         record: checked, for the rule.
-        body: its plain values, for readers: fields that this program doesn't know are kept.
+        shown: its JSON bytes for readers: fields that this program doesn't know are kept.
     """
 
-    __slots__ = ("body", "offset", "record")
+    __slots__ = ("offset", "record", "shown")
 
-    def __init__(self, offset: int, record: Record, body: dict[str, Any]) -> None:
+    def __init__(self, offset: int, record: Record, shown: bytes) -> None:
         self.offset = offset
         self.record = record
-        self.body = body
+        self.shown = shown
 
 
 def read(offset: int, value: bytes) -> Logged | None:
@@ -47,6 +57,11 @@ def read(offset: int, value: bytes) -> Logged | None:
     Raises:
         ContractError: not a record.
     """
+    if value.startswith(_DELTA_HEAD) and value.count(_TOKEN_IDS) == 1:
+        head, _, behind = value.partition(_BEFORE_IDS)
+        _, found, tokens = behind.partition(_BEHIND_IDS)
+        if found:
+            return Logged(offset, codec.decode_as(value, TurnDelta), b'%b,"tokens":%b' % (head, tokens))
     body = codec.parse(value)
     if not isinstance(body, dict):
         raise ContractError("expected a JSON object", place="$")
@@ -55,7 +70,7 @@ def read(offset: int, value: bytes) -> Logged | None:
         return None
     record = codec.convert(body, kind)
     body.pop("token_ids", None)
-    return Logged(offset, record, body)
+    return Logged(offset, record, codec.encode(body))
 
 
 class LogEvent:
@@ -65,14 +80,14 @@ class LogEvent:
         ref: None in what all readers share; the gateway's subscriptions to single turns name theirs.
     """
 
-    __slots__ = ("_frame", "body", "conversation", "offset", "position", "record", "ref")
+    __slots__ = ("_frame", "conversation", "offset", "position", "record", "ref", "shown")
 
     def __init__(
         self, logged: Logged, conversation: ConversationId, position: str, ref: str | int | None = None
     ) -> None:
         self.offset = logged.offset
         self.record = logged.record
-        self.body = logged.body
+        self.shown = logged.shown
         self.conversation = conversation
         self.position = position
         self.ref = ref
@@ -82,15 +97,13 @@ class LogEvent:
     def frame(self) -> bytes:
         """The frame's bytes: made at the first use, the same object for every reader."""
         if self._frame is None:
-            self._frame = event_frame(self.conversation, self.position, self.body, self.ref)
+            self._frame = event_frame(self.conversation, self.position, self.shown, self.ref)
         return self._frame
 
 
-def event_frame(
-    conversation: ConversationId, position: str, body: Mapping[str, Any], ref: str | int | None = None
-) -> bytes:
-    """The bytes of an `event` frame."""
-    values: dict[str, Any] = {"type": "event", "conversation": conversation, "position": position, "event": body}
-    if ref is not None:
-        values["ref"] = ref
-    return text_frame(codec.encode(values))
+def event_frame(conversation: ConversationId, position: str, shown: bytes, ref: str | int | None = None) -> bytes:
+    """The bytes of an `event` frame around an event's own bytes."""
+    # Neither an id nor a position holds what JSON would escape.
+    head = f'{{"type":"event","conversation":"{conversation}","position":"{position}","event":'.encode()
+    tail = b"}" if ref is None else b',"ref":%b}' % codec.encode(ref)
+    return text_frame(b"%b%b%b" % (head, shown, tail))

@@ -9,6 +9,7 @@ from collections.abc import Hashable
 from typing import Any, Final
 
 from delivery.protocol.events import LogEvent, event_frame
+from schemas import codec
 from schemas.records import TurnDelta
 
 # What a merged delta adds beside its text: an entry in a list and a reference.
@@ -44,12 +45,12 @@ class MergedDeltas:
         if self.first is self.last:
             return self.first.frame
         body: dict[str, Any] = {
-            **self.first.body,
+            **codec.parse(self.first.shown),
             "text": "".join(self.texts),
             "tokens": self.tokens,
             "last_seq": self.last_delta.seq,
         }
-        return event_frame(self.first.conversation, self.last.position, body, self.first.ref)
+        return event_frame(self.first.conversation, self.last.position, codec.encode(body), self.first.ref)
 
 
 class Outbox:
@@ -108,12 +109,14 @@ class Outbox:
 
     def take(self) -> bytes:
         """All that waits, as bytes to write; the outbox is empty then."""
-        items, self._items = self._items, []
+        items = self._items
+        if len(items) == 1 and not self._newest:
+            only = items.pop()
+            self.bytes = 0
+            return only if isinstance(only, bytes) else only.frame
+        self._items = []
         self._newest.clear()
         self.bytes = 0
-        if len(items) == 1:
-            only = items[0]
-            return only if isinstance(only, bytes) else only.frame
         return b"".join([item if isinstance(item, bytes) else item.frame for item in items])
 
     def clear(self) -> None:

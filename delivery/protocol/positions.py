@@ -27,7 +27,9 @@ class Seal:
     """
 
     def __init__(self, secret: bytes) -> None:
-        self._key = hashlib.blake2b(secret, person=b"parley position"[:16]).digest()
+        key = hashlib.blake2b(secret, person=b"parley position"[:16]).digest()
+        # Copied for each mark: the key goes in once.
+        self._keyed = hashlib.blake2b(key=key, digest_size=_SEAL_BYTES)
 
     def write(
         self, log: LogAddress, offset: int, fold: ConversationFold, conversation: ConversationId, scope: str = WHOLE
@@ -47,5 +49,6 @@ class Seal:
             return None  # sealed by a program whose positions have another form
 
     def _mark(self, text: str, conversation: ConversationId, scope: str) -> str:
-        sealed = f"{conversation}\0{scope}\0{text}".encode()
-        return hashlib.blake2b(sealed, key=self._key, digest_size=_SEAL_BYTES).hexdigest()
+        mark = self._keyed.copy()
+        mark.update(f"{conversation}\0{scope}\0{text}".encode())
+        return mark.hexdigest()

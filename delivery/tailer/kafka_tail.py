@@ -314,7 +314,7 @@ class KafkaTail:
 
     def _read(self, poll: _Poll, followed: _Followed, row: Row) -> list[Entry]:
         try:
-            fetched = unpacked((row.partition, row.error, row.end, row.raw), followed.offset)
+            fetched = unpacked(row.end, row.raw, followed.offset)
         except DependencyError as error:
             log.warning("%s/%d: %s", *followed.key, error)
             self._place(followed, delay_s=_FIRST_BACKOFF_S, anew=True)

@@ -6,8 +6,7 @@ others wait in a long poll. It survives brokers that go and come, leaders that m
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from schemas.turns import LogAddress
 
@@ -32,8 +31,7 @@ class Tailed(Protocol):
         """Its value's bytes; None is a tombstone."""
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(NamedTuple):
     """What one answer brought of one log."""
 
     address: LogAddress

@@ -8,7 +8,7 @@ Source: KIP-227; Kafka 4.3, kafka.server.FetchSession.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 Key = tuple[str, int]
 """Topic and partition at the broker."""
@@ -22,8 +22,7 @@ BAD_SESSION_EPOCH: Final = 71
 SESSION_ERRORS: Final = frozenset({SESSION_NOT_FOUND, BAD_SESSION_EPOCH})
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(NamedTuple):
     """One partition as a request names it."""
 
     key: Key

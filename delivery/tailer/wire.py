@@ -4,11 +4,10 @@ Source: Kafka protocol guide, Fetch API, version 11.
 """
 
 import struct
-from dataclasses import dataclass
 from io import BytesIO
 from itertools import groupby
 from operator import attrgetter, itemgetter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from aiokafka.errors import IncompatibleBrokerVersion
 from aiokafka.protocol.api import RequestHeader_v1, ResponseHeader_v0
@@ -30,8 +29,7 @@ _CONSUMER: Final = -1
 _UNKNOWN: Final = -1
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One partition of an answer; `raw` holds record batches, the last one possibly cut off."""
 
     topic: str

@@ -179,16 +179,16 @@ class Connection(asyncio.Protocol):
         dialogue = self.dialogue
         if dialogue.commands:
             self._run_commands()
-        transport = self._transport
+        transport, outbox = self._transport, dialogue.outbox
         if transport is None or self.protocol.state is not State.OPEN:
             return
         if self._is_paused:
             dialogue.check()
-        elif dialogue.outbox:
-            transport.write(dialogue.outbox.take())
+        elif outbox:
+            transport.write(outbox.take())
             self.sent_at_s = time.monotonic()
         if dialogue.closing is not None:
-            if not dialogue.outbox:
+            if not outbox:
                 self._close(dialogue.closing.code, dialogue.closing.reason)
             elif self.closes_at_s is None:
                 self.closes_at_s = time.monotonic() + _LINGER_S

@@ -246,7 +246,7 @@ class Follower:
         if code != 0:
             await self._mend(number, kafka_errors.for_code(code)(f"{self._topic}/{number}"))
             return
-        fetched = unpacked(row, self._positions[number])
+        fetched = unpacked(row[2], row[-1], self._positions[number])
         for entry in fetched.entries:
             self._on_entry(number, entry)
         if fetched.next_offset > self._positions[number] or fetched.end > self._ends.get(number, 0):

@@ -8,11 +8,10 @@ import asyncio
 import itertools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from aiokafka import errors as kafka_errors
 from aiokafka.protocol.fetch import FetchRequest
@@ -40,6 +39,7 @@ _FETCH_WAIT_MS: Final = 100
 _PLACES: Final = 512
 # Where the rows of Fetch version 11 and ListOffsets version 1 hold them.
 _CODE: Final = 1
+_END_OF_LOG: Final = 2
 _OFFSET: Final = 3
 _BACKOFF_S: Final = 0.05
 _RETRIED: Final = (
@@ -61,8 +61,7 @@ _RETRIED: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One record of a partition. `at_ms` is the writer's clock; `value` None is a tombstone."""
 
     offset: int
@@ -72,8 +71,7 @@ class Entry:
     headers: Sequence[tuple[str, bytes]] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Fetched:
+class Fetched(NamedTuple):
     """What one fetch brought of one partition: its records, where to go on, and the end as it was then."""
 
     entries: list[Entry]
@@ -186,7 +184,8 @@ class LogReader:
             [(_, [row])] = (await client.send(node, request, group=next(self._turns))).topics
             return row
 
-        return unpacked(await self._ask(topic, partition, fetched), position)
+        row = await self._ask(topic, partition, fetched)
+        return unpacked(row[_END_OF_LOG], row[-1], position)
 
     async def _offset(self, topic: str, partition: int, at: int) -> int:
         name = self._settings.named(topic)
@@ -272,13 +271,15 @@ async def connected(settings: KafkaSettings, client_id: str) -> LeanClient:
     return client
 
 
-def unpacked(row: tuple[Any, ...], position: int) -> Fetched:
+def unpacked(end: int, raw: bytes, position: int) -> Fetched:
     """The records of one partition of a fetch's answer, from `position` on.
+
+    Args:
+        end: of the log, as the answer says. raw: its record batches.
 
     Raises:
         KafkaUnavailable: a batch's checksum is wrong: read it again.
     """
-    end, raw = row[2], row[-1]
     entries: list[Entry] = []
     batches = MemoryRecords(raw) if raw else None
     while batches is not None and batches.has_next():

@@ -42,6 +42,7 @@ from tests.delivery.scene import Scene, Talk, open_scene
 from tests.support.pipeline import free_ports
 
 WARM_UP_S = 1.5
+REST_S = 0.05  # of CPU in half a second
 READERS = 1000
 RATES = (1000, 5000)
 AUDIENCE = 2000
@@ -195,6 +196,7 @@ async def measure(
         await voices.begin()
         await voices.speak(rate, WARM_UP_S)
         await _settled(crowd)
+        await _at_rest(server.pid)
         latencies_ms.clear()
         frames, sent = sum(each.frames for each in crowd), voices.sent
         cpu, begun = cpu_s(server.pid), time.perf_counter()
@@ -225,6 +227,14 @@ async def _settled(crowd: Sequence[Reader]) -> None:
     while (now := sum(each.frames for each in crowd)) != before:
         before = now
         await asyncio.sleep(0.5)
+
+
+async def _at_rest(pid: int) -> None:
+    """Returns when the server has done what a start brings: ours reads its lanes back."""
+    before, now = 0.0, cpu_s(pid)
+    while now - before > REST_S:
+        await asyncio.sleep(0.5)
+        before, now = now, cpu_s(pid)
 
 
 async def idle(server: Server, conversations: Sequence[str]) -> str:

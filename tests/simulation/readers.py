@@ -48,7 +48,7 @@ def _begin_with_rows(world: "World") -> None:
     start = place.start_of(anchor, here) or 0
     shown = SnapshotFold(rows, anchor)
     for offset, record in enumerate(world.broker.log(here.topic)[start:], start):
-        shown.take(Logged(offset, record, {}))
+        shown.take(Logged(offset, record, b"{}"))
     short, full = shown.snapshot(), _whole(world, here)
     if here is LANE:
         full = replace(full, history=_behind(_whole(world, LOG).history, full.history))
@@ -61,7 +61,7 @@ def _begin_with_rows(world: "World") -> None:
 def _whole(world: "World", log: LogAddress) -> Snapshot:
     fold = SnapshotFold((), None)
     for offset, record in enumerate(world.broker.log(log.topic)):
-        fold.take(Logged(offset, record, {}))
+        fold.take(Logged(offset, record, b"{}"))
     return fold.snapshot()
 
 

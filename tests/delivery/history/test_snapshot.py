@@ -88,5 +88,5 @@ def test_a_turn_whose_place_nobody_knows_is_shown(has_row: bool) -> None:
     unplaced = replace(accepted(TURNS[0], order=1), n=0)
     fold = SnapshotFold([row] if has_row else [], row if has_row else None)
     for offset, record in enumerate((unplaced, ended(TURNS[0], 0, 0, Reason.EXPIRED))):
-        fold.take(Logged(offset, record, {}))
+        fold.take(Logged(offset, record, b"{}"))
     assert TURNS[0] in {message.turn for message in fold.snapshot().history.messages}

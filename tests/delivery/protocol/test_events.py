@@ -43,7 +43,52 @@ def test_unknown_fields_reach_readers() -> None:
     """A field that this program doesn't know is a newer one's word to its clients."""
     found = events.read(0, b'{"type":"conversation.reset","version":1,"id":"i","at":"t","order":1,"new":5}')
     assert found is not None
-    assert found.body["new"] == 5
+    assert codec.parse(found.shown)["new"] == 5
+
+
+DELTA = (
+    b'{"type":"turn.delta","version":1,"id":"i","at":"t","turn":null,"attempt":1,"seq":2,"text":"a"%s,"tokens":1,'
+    b'"channel":"text"}'
+)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        b"",
+        b',"new":{"deep":[1,"\xc3\xa9"]}',
+        b',"token_ids":[]',
+        b',"token_ids":[1,2]',
+        b',"token_ids":[1,2],"new":"],"',
+        b',"token_ids":[1,2],"new":{"token_ids":[1]}',
+        b',"token_ids" : [1]',
+        b',"new":{"token_ids":[1]},"token_ids":[2]',
+        rb',"new":"\"token_ids\":[9],"',
+    ],
+)
+def test_however_a_delta_is_written_readers_see_all_but_its_ids(more: bytes) -> None:
+    """A delta's bytes are handed on as they came; the ids are taken out wherever and however they stand."""
+    raw = DELTA % more
+    found = events.read(0, raw)
+    assert found is not None
+    wanted = codec.parse(raw)
+    wanted.pop("token_ids", None)
+    assert codec.parse(found.shown) == wanted
+
+
+def test_a_deltas_bytes_are_handed_on_as_they_came() -> None:
+    """What our workers write isn't written anew for each record: a number keeps its form."""
+    raw = codec.encode(samples.samples()["turn.delta"])
+    found = events.read(0, raw[:-1] + b',"new":1.50e2}')
+    assert found is not None
+    assert found.shown.endswith(b',"new":1.50e2}')
+
+
+@pytest.mark.parametrize("more", [b',"new":"\xff"', b',"new":[1,}', b',"new":1}x'])
+def test_a_delta_that_is_not_json_is_told(more: bytes) -> None:
+    """A broken field that this program doesn't know would break its readers."""
+    with pytest.raises(ContractError):
+        events.read(0, DELTA % more)
 
 
 @pytest.mark.parametrize("raw", [b"", b"[]", b"nul", b'{"type":"turn.delta","version":1}'])

@@ -147,7 +147,7 @@ async def test_a_torn_batch_is_not_believed(appender: Appender, reader: LogReade
     builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 1 << 16)
     builder.append(0, 1, b"k", b"value", [])
     raw = bytes(builder.build())
-    assert [entry.value for entry in unpacked((0, 0, 1, 1, 0, [], -1, raw), 0).entries] == [b"value"]
+    assert [entry.value for entry in unpacked(1, raw, 0).entries] == [b"value"]
     torn = raw[:-3] + bytes([raw[-3] ^ 1]) + raw[-2:]
     with pytest.raises(KafkaUnavailable, match="checksum"):
-        unpacked((0, 0, 1, 1, 0, [], -1, torn), 0)
+        unpacked(1, torn, 0)
