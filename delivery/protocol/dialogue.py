@@ -33,7 +33,7 @@ from schemas.frames import (
 )
 from schemas.identity import Principal
 from schemas.ids import ConversationId, TurnId
-from schemas.records import MovedLogged, TurnEnded
+from schemas.records import MovedLogged, TurnDelta, TurnEnded
 
 
 class Phase(Enum):
@@ -70,6 +70,10 @@ NEXT: Final[Mapping[tuple[Phase, Input], Phase]] = {
     (Phase.CLOSED, Input.ENDED): Phase.CLOSED,
     (Phase.CLOSED, Input.LOST): Phase.CLOSED,
 }
+
+
+# Read for each event of each reader (see `subscription`).
+_OPEN: Final = Phase.OPEN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,10 +247,13 @@ class Dialogue:
 
     def deliver(self, subscription: Subscription, event: LogEvent) -> None:
         """Put an event behind the others; too many, and the connection is closed."""
-        if self.phase is not Phase.OPEN:
+        if self.phase is not _OPEN:
             return
         self.outbox.put_event(subscription.key, event)
-        self._touch()
+        if not self.is_touched:
+            self._touch()
+        if isinstance(event.record, TurnDelta):
+            return  # nearly all
         if isinstance(event.record, MovedLogged):
             self._moved(subscription)
         elif subscription.turn is not None and isinstance(event.record, TurnEnded):

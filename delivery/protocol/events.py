@@ -80,7 +80,7 @@ class LogEvent:
         ref: None in what all readers share; the gateway's subscriptions to single turns name theirs.
     """
 
-    __slots__ = ("_frame", "conversation", "offset", "position", "record", "ref", "shown")
+    __slots__ = ("conversation", "frame", "offset", "position", "record", "ref", "shown")
 
     def __init__(
         self, logged: Logged, conversation: ConversationId, position: str, ref: str | int | None = None
@@ -91,14 +91,8 @@ class LogEvent:
         self.conversation = conversation
         self.position = position
         self.ref = ref
-        self._frame: bytes | None = None
-
-    @property
-    def frame(self) -> bytes:
-        """The frame's bytes: made at the first use, the same object for every reader."""
-        if self._frame is None:
-            self._frame = event_frame(self.conversation, self.position, self.shown, self.ref)
-        return self._frame
+        self.frame = event_frame(conversation, position, self.shown, ref)
+        """The frame's bytes, the same object for every reader."""
 
 
 def event_frame(conversation: ConversationId, position: str, shown: bytes, ref: str | int | None = None) -> bytes:

@@ -89,10 +89,10 @@ class Outbox:
 
         What a socket takes at once isn't counted: its bytes are never held here.
         """
-        record = event.record
         if not self.is_backed_up:
             self._items.append(event)
             return
+        record = event.record
         if not isinstance(record, TurnDelta):
             self._items.append(event)
             self._newest[subscription] = None
@@ -108,7 +108,7 @@ class Outbox:
         self.bytes += len(event.frame)
 
     def take(self) -> bytes:
-        """All that waits, as bytes to write; the outbox is empty then."""
+        """All that waits, as bytes to write, none if nothing does; the outbox is empty then."""
         items = self._items
         if len(items) == 1 and not self._newest:
             only = items.pop()
