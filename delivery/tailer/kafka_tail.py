@@ -1,12 +1,14 @@
-"""The tail on Kafka: per broker one short poll for speaking logs and several long ones for quiet ones, each a session.
+"""The tail on Kafka: per broker one poll for speaking logs and several for quiet ones, each a session, and a short one.
 
-A log is added to the short poll, so it waits for no long one; silence moves it to a long poll, its next record back.
-While it moves it may be read twice: its offset drops what came before.
+All but the short poll wait long at the broker. What comes to the speaking logs, added or woken by a record, is read by
+the short one until the other asks for it, so it waits for no long one. Silence moves a log to a quiet poll. While it
+moves it may be read twice: its offset drops what came before.
 """
 
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -34,17 +36,35 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True, eq=False)
 class _Poll:
-    """One session, its connection and its loop."""
+    """One session, its connection and its loop.
+
+    Args:
+        arriving: what leaves its other polls as soon as this one asks for it.
+    """
 
     node: int
     number: int
-    is_hot: bool
+    wait_ms: int
     session: FetchSession = field(default_factory=FetchSession)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     round: int = 0
     arriving: "list[_Followed]" = field(default_factory=list)
     task: "asyncio.Task[None] | None" = None
     heard_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Broker:
+    """The polls at one broker: the short one, that of speaking logs, those of quiet ones."""
+
+    short: _Poll
+    hot: _Poll
+    cold: tuple[_Poll, ...]
+
+    @property
+    def polls(self) -> tuple[_Poll, ...]:
+        """All of them."""
+        return (self.short, self.hot, *self.cold)
 
 
 @dataclass(slots=True, eq=False)
@@ -93,7 +113,7 @@ class KafkaTail:
         self._client: LeanClient | None = None
         self._followed: dict[LogAddress, _Followed] = {}
         self._by_key: dict[Key, _Followed] = {}
-        self._nodes: dict[int, list[_Poll]] = {}
+        self._brokers: dict[int, _Broker] = {}
         self._sweeping: asyncio.Task[None] | None = None
         self._broken: asyncio.Future[None] | None = None
 
@@ -108,10 +128,9 @@ class KafkaTail:
         """Stop reading and disconnect. Idempotent."""
         for address in list(self._followed):
             self.remove(address)
-        polls = [poll for node in self._nodes.values() for poll in node]
-        tasks = [each.task for each in polls if each.task is not None]
+        tasks = [each.task for each in self._polls() if each.task is not None]
         tasks += [self._sweeping] if self._sweeping is not None else []
-        self._nodes.clear()
+        self._brokers.clear()
         self._sweeping = None
         for task in tasks:
             task.cancel()
@@ -130,8 +149,7 @@ class KafkaTail:
     def is_live(self) -> bool:
         """True while every broker with logs to read answers."""
         now = time.monotonic()
-        polls = (poll for node in self._nodes.values() for poll in node if len(poll.session))
-        return all(now - poll.heard_at < _LIVE_S for poll in polls)
+        return all(now - poll.heard_at < _LIVE_S for poll in self._polls() if len(poll.session))
 
     def add(self, address: LogAddress, offset: int) -> None:
         """Read the log from `offset` on, beginning with the next short poll."""
@@ -150,6 +168,9 @@ class KafkaTail:
         if followed.placing is not None:
             followed.placing.cancel()
         self._unpoll(followed)
+
+    def _polls(self) -> list[_Poll]:
+        return [poll for broker in self._brokers.values() for poll in broker.polls]
 
     # --- where a log is read ------------------------------------------------------------------------------------------
 
@@ -185,10 +206,22 @@ class KafkaTail:
             return None
 
     def _poll_at(self, node: int, followed: _Followed) -> None:
-        if node not in self._nodes:
-            numbers = range(1 + self._tuning.cold_polls)
-            self._nodes[node] = [_Poll(node, number, is_hot=number == 0) for number in numbers]
-        self._join(self._nodes[node][0], followed)
+        broker = self._brokers.get(node)
+        if broker is None:
+            tuning = self._tuning
+            hot, *cold = (_Poll(node, number, tuning.wait_ms) for number in range(1, 2 + tuning.cold_polls))
+            broker = self._brokers[node] = _Broker(_Poll(node, 0, tuning.short_wait_ms), hot, tuple(cold))
+        self._speaks(broker, followed)
+
+    def _speaks(self, broker: _Broker, followed: _Followed) -> None:
+        """Read it with the speaking ones; at once, though their poll may be waiting."""
+        self._join(broker.short, followed)
+        self._move(followed, broker.hot)
+
+    def _move(self, followed: _Followed, target: _Poll) -> None:
+        """To that poll; where it is now it leaves when that one asks for it."""
+        self._join(target, followed)
+        target.arriving.append(followed)
 
     def _join(self, poll: _Poll, followed: _Followed) -> None:
         poll.session.put(followed.key, followed.offset, followed.max_bytes)
@@ -205,17 +238,15 @@ class KafkaTail:
         followed.polls.clear()
 
     async def _sweep(self) -> None:
-        """Move what has fallen silent to the emptiest long poll; it leaves the short one when that one asks for it."""
+        """Move what has fallen silent to the emptiest of the quiet polls."""
         while True:
             await asyncio.sleep(_SWEEP_S)
             quiet_since = time.monotonic() - self._tuning.quiet_s
-            for hot, *cold in list(self._nodes.values()):
-                for key in hot.session.keys if cold else ():
+            for broker in list(self._brokers.values()):
+                for key in broker.hot.session.keys if broker.cold else ():
                     followed = self._by_key[key]
                     if followed.heard_at < quiet_since and len(followed.polls) == 1:
-                        target = min(cold, key=lambda poll: len(poll.session))
-                        self._join(target, followed)
-                        target.arriving.append(followed)
+                        self._move(followed, min(broker.cold, key=lambda poll: len(poll.session)))
 
     # --- one poll -----------------------------------------------------------------------------------------------------
 
@@ -254,10 +285,7 @@ class KafkaTail:
         client = self._client
         if client is None:
             raise KafkaUnavailable("the tail has stopped")
-        tuning = self._tuning
-        request = Fetch(
-            poll.session.ask(), tuning.hot_wait_ms if poll.is_hot else tuning.cold_wait_ms, tuning.answer_bytes
-        )
+        request = Fetch(poll.session.ask(), poll.wait_ms, self._tuning.answer_bytes)
         poll.round += 1
         sent = asyncio.ensure_future(client.send(poll.node, request, group=("tail", poll.number)))
         self._left(poll)
@@ -265,14 +293,14 @@ class KafkaTail:
         return answer
 
     def _left(self, poll: _Poll) -> None:
-        """What this long poll now asks for leaves the short one."""
+        """What this poll now asks for is read by no other."""
         arriving, poll.arriving = poll.arriving, []
         for followed in arriving:
             if poll in followed.polls:
-                self._leave_others(followed, poll)
+                self._leave_others(followed, (poll,))
 
-    def _leave_others(self, followed: _Followed, kept: _Poll) -> None:
-        for poll in [each for each in followed.polls if each is not kept]:
+    def _leave_others(self, followed: _Followed, kept: Sequence[_Poll]) -> None:
+        for poll in [each for each in followed.polls if each not in kept]:
             poll.session.drop(followed.key)
             del followed.polls[poll]
 
@@ -331,12 +359,12 @@ class KafkaTail:
         return fetched.entries
 
     def _promote(self, poll: _Poll, followed: _Followed) -> None:
-        """It speaks: it is read by the short poll, and by no other."""
-        hot = self._nodes[poll.node][0]
-        if hot not in followed.polls:
-            self._join(hot, followed)
+        """It speaks: no quiet poll reads it."""
+        broker = self._brokers[poll.node]
+        if broker.hot not in followed.polls:
+            self._speaks(broker, followed)
         if len(followed.polls) > 1:
-            self._leave_others(followed, hot)
+            self._leave_others(followed, (broker.hot,) if poll is broker.hot else (broker.short, broker.hot))
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         if task.cancelled() or task.exception() is None:

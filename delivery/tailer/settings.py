@@ -10,8 +10,8 @@ class TailTuning:
     Args:
         cold_polls: long polls for quiet logs, each a session; a broker walks every member of a session at each fetch,
             about 5 us each, so that few members in many sessions keep a wake-up short. A broker has 1 000 sessions.
-        hot_wait_ms: longest wait of the poll for speaking logs: how long a log that is added waits at most.
-        cold_wait_ms: longest wait of the others.
+        short_wait_ms: longest wait of the poll for logs that were added or woken: how long another one waits at most.
+        wait_ms: longest wait of the others.
         quiet_s: silence after which a log is quiet.
         pause_us, entry_pause_us: least pause behind an answer that brought something, and pause for each record in it,
             up to `busy_pause_ms`, so that the next one brings more: a fetch costs a node as much as four records. It is
@@ -20,8 +20,8 @@ class TailTuning:
     """
 
     cold_polls: int = 8
-    hot_wait_ms: int = 10
-    cold_wait_ms: int = 500
+    short_wait_ms: int = 10
+    wait_ms: int = 500
     quiet_s: float = 5.0
     pause_us: int = 1000
     entry_pause_us: int = 150

@@ -183,7 +183,7 @@ async def test_records_larger_than_a_fetch(kafka: str, topic_prefix: str) -> Non
 
 
 async def test_silence_moves_a_log_and_its_next_record_still_comes(kafka: str, topic_prefix: str) -> None:
-    """Logs that fall silent leave the short poll for long ones, and speak again without loss or repeat."""
+    """Logs that fall silent leave the poll of the speaking ones, and speak again without loss or repeat."""
     tuning = TailTuning(quiet_s=0.2, cold_polls=2)
     async with opened(kafka, topic_prefix, tuning) as bench:
         logs = await bench.logs(20)
@@ -191,8 +191,11 @@ async def test_silence_moves_a_log_and_its_next_record_still_comes(kafka: str, t
             bench.tail.add(log, 0)
 
         async def all_are_cold() -> bool:
-            polls = [poll for node in bench.tail._nodes.values() for poll in node]
-            return bool(polls) and not polls[0].session.keys and sum(len(poll.session) for poll in polls) == 20
+            brokers = list(bench.tail._brokers.values())
+            cold = sum(len(poll.session) for broker in brokers for poll in broker.cold)
+            return cold == 20 and not any(
+                len(poll.session) for broker in brokers for poll in (broker.short, broker.hot)
+            )
 
         for round_number in range(3):
             await until(all_are_cold, limit_s=LIMIT_S)
@@ -202,14 +205,41 @@ async def test_silence_moves_a_log_and_its_next_record_still_comes(kafka: str, t
         assert all(bench.values(log) == expected for log in logs)
 
 
+async def test_what_is_added_or_woken_waits_for_no_long_poll(kafka: str, topic_prefix: str) -> None:
+    """While the long polls wait, the short one reads what has come; it rests once the speaking ones' asks for that."""
+    tuning = TailTuning(wait_ms=int(LIMIT_S * 1000), quiet_s=3600.0, cold_polls=1)
+    async with opened(kafka, topic_prefix, tuning) as bench:
+        speaking, added, woken = await bench.logs(3)
+        bench.tail.add(woken, 0)
+        await bench.all_read([woken], [b"0"])
+        [broker] = bench.tail._brokers.values()
+        bench.tail._move(bench.tail._followed[woken], broker.cold[0])  # as silence does
+        bench.tail.add(speaking, 0)
+        await bench.all_read([speaking], [b"0"])
+
+        async with asyncio.timeout(LIMIT_S / 3):
+            bench.tail.add(added, 0)
+            await bench.all_read([added], [b"0"])
+            await bench.all_read([added], [b"0", b"1"])
+            await bench.all_read([woken], [b"0", b"1"])
+            await bench.all_read([woken], [b"0", b"1", b"2"])
+            await bench.all_read([speaking], [b"0", b"1"])
+
+            async def short_rests() -> bool:
+                return not len(broker.short.session)
+
+            await until(short_rests, limit_s=LIMIT_S)
+            await bench.all_read([added], [b"0", b"1", b"2"])
+
+
 async def test_an_evicted_session_is_opened_again(bench: Bench) -> None:
     """When the broker has let a session go, nothing is lost and nothing comes twice."""
     logs = await bench.logs(5)
     for log in logs:
         bench.tail.add(log, 0)
     for number in range(5):
-        for node in bench.tail._nodes.values():
-            node[0].session.session_id = uuid.uuid4().int % 2**31
+        for poll in bench.tail._polls():
+            poll.session.session_id = uuid.uuid4().int % 2**31
         await asyncio.gather(*(bench.write(log, b"%d" % number) for log in logs))
     await bench.until(lambda: all(len(bench.values(log)) == 5 for log in logs))
     assert all(bench.values(log) == [b"0", b"1", b"2", b"3", b"4"] for log in logs)
@@ -269,7 +299,7 @@ async def test_leaders_that_move(broker_loop: LoopThread, tmp_path: Path, topic_
                 bench.tail.add(log, 0)
             expected = [b"by both"]
             await bench.all_read(logs, expected)
-            assert len(bench.tail._nodes) == 2
+            assert len(bench.tail._brokers) == 2
             for kills in (False, True):
                 await asyncio.to_thread(broker_loop.run, second.stop(limit_s=0 if kills else None))
                 expected += [b"by one, killed" if kills else b"by one"]
