@@ -1,8 +1,8 @@
 """The tail on Kafka: per broker one poll for speaking logs and several for quiet ones, each a session, and a short one.
 
-All but the short poll wait long at the broker. What comes to the speaking logs, added or woken by a record, is read by
-the short one until the other asks for it, so it waits for no long one. Silence moves a log to a quiet poll. While it
-moves it may be read twice: its offset drops what came before.
+All but the short poll wait long at the broker. A log that is added, or woken by a record, is read by the short one
+until its new poll asks for it, so it waits for no long one. What has not spoken yet is quiet, and silence makes a log
+quiet again. While it moves it may be read twice: its offset drops what came before.
 """
 
 import asyncio
@@ -65,6 +65,11 @@ class _Broker:
     def polls(self) -> tuple[_Poll, ...]:
         """All of them."""
         return (self.short, self.hot, *self.cold)
+
+    @property
+    def quietest(self) -> _Poll:
+        """For quiet logs, the one with the fewest."""
+        return min(self.cold, key=lambda poll: len(poll.session), default=self.hot)
 
 
 @dataclass(slots=True, eq=False)
@@ -211,12 +216,8 @@ class KafkaTail:
             tuning = self._tuning
             hot, *cold = (_Poll(node, number, tuning.wait_ms) for number in range(1, 2 + tuning.cold_polls))
             broker = self._brokers[node] = _Broker(_Poll(node, 0, tuning.short_wait_ms), hot, tuple(cold))
-        self._speaks(broker, followed)
-
-    def _speaks(self, broker: _Broker, followed: _Followed) -> None:
-        """Read it with the speaking ones; at once, though their poll may be waiting."""
         self._join(broker.short, followed)
-        self._move(followed, broker.hot)
+        self._move(followed, broker.quietest)
 
     def _move(self, followed: _Followed, target: _Poll) -> None:
         """To that poll; where it is now it leaves when that one asks for it."""
@@ -246,7 +247,7 @@ class KafkaTail:
                 for key in broker.hot.session.keys if broker.cold else ():
                     followed = self._by_key[key]
                     if followed.heard_at < quiet_since and len(followed.polls) == 1:
-                        self._move(followed, min(broker.cold, key=lambda poll: len(poll.session)))
+                        self._move(followed, broker.quietest)
 
     # --- one poll -----------------------------------------------------------------------------------------------------
 
@@ -362,7 +363,8 @@ class KafkaTail:
         """It speaks: no quiet poll reads it."""
         broker = self._brokers[poll.node]
         if broker.hot not in followed.polls:
-            self._speaks(broker, followed)
+            self._join(broker.short, followed)
+            self._move(followed, broker.hot)
         if len(followed.polls) > 1:
             self._leave_others(followed, (broker.hot,) if poll is broker.hot else (broker.short, broker.hot))
 

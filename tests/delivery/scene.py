@@ -233,7 +233,7 @@ class Scene:
 
     async def node(self, **settings: Any) -> Node:
         """A started node that is connected."""
-        chosen = DeliverySettings(port=0, gateways=(self.gateway.url,), drain_spread_s=0.1, **settings)
+        chosen = DeliverySettings(port=0, gateways=(self.gateway.url,), **{"drain_spread_s": 0.1, **settings})
         node = build(chosen, InternalSettings(token=TOKEN), self.kafka, self.cassandra, Metrics("delivery"))
         await node.start()
         self.stack.push_async_callback(node.stop)

@@ -206,30 +206,35 @@ async def test_silence_moves_a_log_and_its_next_record_still_comes(kafka: str, t
 
 
 async def test_what_is_added_or_woken_waits_for_no_long_poll(kafka: str, topic_prefix: str) -> None:
-    """While the long polls wait, the short one reads what has come; it rests once the speaking ones' asks for that."""
+    """While the long polls wait, the short one reads what has come; it rests once the others have asked for that."""
     tuning = TailTuning(wait_ms=int(LIMIT_S * 1000), quiet_s=3600.0, cold_polls=1)
     async with opened(kafka, topic_prefix, tuning) as bench:
-        speaking, added, woken = await bench.logs(3)
-        bench.tail.add(woken, 0)
-        await bench.all_read([woken], [b"0"])
-        [broker] = bench.tail._brokers.values()
-        bench.tail._move(bench.tail._followed[woken], broker.cold[0])  # as silence does
-        bench.tail.add(speaking, 0)
-        await bench.all_read([speaking], [b"0"])
+        quiet, speaking, added = await bench.logs(3)
 
-        async with asyncio.timeout(LIMIT_S / 3):
+        async def is_polled() -> bool:
+            return bool(bench.tail._brokers)
+
+        async def short_rests() -> bool:
+            [broker] = bench.tail._brokers.values()
+            return not len(broker.short.session)
+
+        async with asyncio.timeout(LIMIT_S / 2):
+            bench.tail.add(quiet, 0)
+            await until(is_polled, limit_s=LIMIT_S)
+            await until(short_rests, limit_s=LIMIT_S)
+            bench.tail.add(speaking, 0)
+            await bench.all_read([speaking], [b"0"])
+            await until(short_rests, limit_s=LIMIT_S)
+
             bench.tail.add(added, 0)
             await bench.all_read([added], [b"0"])
             await bench.all_read([added], [b"0", b"1"])
-            await bench.all_read([woken], [b"0", b"1"])
-            await bench.all_read([woken], [b"0", b"1", b"2"])
+            await bench.all_read([quiet], [b"0"])
+            await bench.all_read([quiet], [b"0", b"1"])
+            assert not await short_rests()
             await bench.all_read([speaking], [b"0", b"1"])
-
-            async def short_rests() -> bool:
-                return not len(broker.short.session)
-
             await until(short_rests, limit_s=LIMIT_S)
-            await bench.all_read([added], [b"0", b"1", b"2"])
+            await bench.all_read([added, quiet], [b"0", b"1", b"2"])
 
 
 async def test_an_evicted_session_is_opened_again(bench: Bench) -> None:

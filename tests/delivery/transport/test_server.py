@@ -256,7 +256,41 @@ async def test_a_draining_node_sends_everybody_away(scene: Scene) -> None:
         await connect(f"ws://127.0.0.1:{port}/v1/stream")
 
 
-async def test_too_many_are_closed_with_4003(scene: Scene) -> None:
+async def test_a_draining_nodes_clients_are_sent_away_one_after_the_other(scene: Scene) -> None:
+    """Clients that all came back at once would be too many for the other nodes: closes and waits are spread."""
+    node = await scene.node(drain_spread_s=2.0)
+    clients = [await scene.client(node) for _ in range(40)]
+    closed: list[str] = []
+
+    async def note(client: Client) -> None:
+        _, reason = await client.closed()
+        if not closed:
+            assert sum(each.socket.close_code is None for each in clients) > len(clients) / 2
+        closed.append(reason)
+
+    await asyncio.gather(node.drain(), *map(note, clients))
+    waits_ms = {int(reason.removeprefix("retry_ms=")) for reason in closed}
+    assert max(waits_ms) <= 2000
+    assert len(waits_ms) > len(clients) / 2
+
+
+async def test_a_node_takes_so_many_sockets_of_all_tenants(scene: Scene) -> None:
+    """Beyond the node's bound a socket is told to come back later, whoever it is; a gateway's isn't."""
+    node = await scene.node(max_connections=2)
+    for token in (scene.key, await scene.make_key(tenant="another")):
+        client = await scene.client(node, token=token)
+        await client.say(type="ping", ref=1)
+        await client.hear()
+    third = await scene.make_key(tenant="a_third")
+    code, reason = await (await scene.client(node, token=third)).closed()
+    assert code == CloseCode.TOO_MANY_CONNECTIONS
+    assert reason.startswith("retry_ms=")
+    internal = await scene.client(node, token=TOKEN)
+    await internal.say(type="ping", ref=1)
+    assert (await internal.hear())["type"] == "pong"
+
+
+async def test_too_many_of_a_tenant_are_closed_with_4003(scene: Scene) -> None:
     """Beyond a tenant's bound a socket is told to come back later; a place that becomes free is given again."""
     node = await scene.node(max_tenant_connections=2)
     first, second = await scene.client(node), await scene.client(node)
