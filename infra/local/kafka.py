@@ -85,6 +85,7 @@ class KafkaProgram:
     other_ports: tuple[str, ...] = ("controller",)
     needed_mb: int = 400
     needed_disk_mb: int = 512
+    compiles_twice: bool = False
 
     def files(self, place: Place) -> Mapping[str, str]:
         """Return `server.properties` and the logging configuration."""
@@ -116,7 +117,7 @@ class KafkaProgram:
             f"-Xmx{heap_mb}m",
             # On two shared cores: the simple collector and the first compiler alone start twice as fast.
             "-XX:+UseSerialGC",
-            "-XX:TieredStopAtLevel=1",
+            *(() if self.compiles_twice else ("-XX:TieredStopAtLevel=1",)),
             "-XX:+ExitOnOutOfMemoryError",
             f"-Dlog4j2.configurationFile={place.root / 'conf' / 'log4j2.xml'}",
             f"-Djava.io.tmpdir={place.root / 'tmp'}",

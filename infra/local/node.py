@@ -183,7 +183,8 @@ class LocalNode:
 def local_kafka(data: Path, settings: LocalSettings | None = None) -> LocalNode:
     """Return a Kafka for that directory, not started."""
     settings = settings or LocalSettings()
-    return LocalNode(KafkaProgram(), data, port=settings.kafka_port, heap_mb=settings.kafka_heap_mb, settings=settings)
+    program = KafkaProgram(compiles_twice=settings.kafka_compiles_twice)
+    return LocalNode(program, data, port=settings.kafka_port, heap_mb=settings.kafka_heap_mb, settings=settings)
 
 
 def local_cassandra(data: Path, settings: LocalSettings | None = None) -> LocalNode:

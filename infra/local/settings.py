@@ -21,6 +21,13 @@ class LocalSettings:
     )
     # 10 000 conversation topics fit.
     kafka_heap_mb: int = field(default=512, metadata={"doc": "MB that Kafka's Java heap may grow to"})
+    kafka_compiles_twice: bool = field(
+        default=False,
+        metadata={
+            "doc": "both of Java's compilers for Kafka: it takes a minute of a core more to warm up, and less CPU from "
+            "then on: for a broker that serves long, or thousands of conversation topics"
+        },
+    )
     cassandra_heap_mb: int = field(default=256, metadata={"doc": "MB that Cassandra's Java heap may grow to"})
     # Measured 2-6 s; a log recovery after a crash takes longer.
     start_limit_s: float = field(default=90.0, metadata={"doc": "seconds until a program that isn't ready has failed"})

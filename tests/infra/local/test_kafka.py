@@ -39,6 +39,12 @@ def test_a_formatted_directory_is_not_formatted_again(tmp_path: Path) -> None:
     assert "-Xmx300m" in KafkaProgram().command(place)
 
 
+def test_the_second_compiler_is_left_out_unless_asked_for() -> None:
+    """A quick start is what a demo needs; who serves thousands of topics asks for both."""
+    one, both = KafkaProgram().command(PLACE), KafkaProgram(compiles_twice=True).command(PLACE)
+    assert set(one) - set(both) == {"-XX:TieredStopAtLevel=1"}
+
+
 async def produce(address: str, count: int, first: int) -> None:
     """Append records, each acknowledged."""
     producer = AIOKafkaProducer(bootstrap_servers=address, acks="all", enable_idempotence=True)
