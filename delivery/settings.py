@@ -83,7 +83,7 @@ class DeliverySettings:
         metadata={"doc": "seconds for which a lane is searched for a turn made under an idempotency key"},
     )
     cold_polls: int = field(
-        default=8, metadata={"doc": "long polls per broker that share the conversations where nobody speaks"}
+        default=16, metadata={"doc": "long polls per broker that share the conversations where nobody speaks"}
     )
 
     def __post_init__(self) -> None:

@@ -12,7 +12,7 @@ class TailTuning:
             about 5 us each, so that few members in many sessions keep a wake-up short. A broker has 1 000 sessions.
         short_wait_ms: longest wait of the poll for logs that were just added or woken: how long another one of them
             waits at most.
-        wait_ms: longest wait of the others.
+        wait_ms: longest wait of the others: each time one ends, the broker walks its members.
         quiet_s: silence after which a log is quiet.
         pause_us, entry_pause_us: least pause behind an answer that brought something, and pause for each record in it,
             up to `busy_pause_ms`, so that the next one brings more: a fetch costs a node as much as four records. It is
@@ -20,9 +20,9 @@ class TailTuning:
         answer_bytes: of one answer. log_bytes: of one log in it; a larger record comes alone.
     """
 
-    cold_polls: int = 8
+    cold_polls: int = 16
     short_wait_ms: int = 10
-    wait_ms: int = 500
+    wait_ms: int = 1000
     quiet_s: float = 5.0
     pause_us: int = 1000
     entry_pause_us: int = 150
