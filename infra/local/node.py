@@ -183,7 +183,7 @@ class LocalNode:
 def local_kafka(data: Path, settings: LocalSettings | None = None) -> LocalNode:
     """Return a Kafka for that directory, not started."""
     settings = settings or LocalSettings()
-    program = KafkaProgram(compiles_twice=settings.kafka_compiles_twice)
+    program = KafkaProgram(runs_long=settings.kafka_runs_long)
     return LocalNode(program, data, port=settings.kafka_port, heap_mb=settings.kafka_heap_mb, settings=settings)
 
 
