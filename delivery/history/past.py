@@ -1,5 +1,6 @@
 """Reads a conversation's past through the ports: a snapshot for a new reader, or where a turn's records begin."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ from schemas.turns import LogAddress
 _ROWS: Final = 26
 # An own topic this short is read whole, which is one fetch, and no store is asked.
 _SHORT_LOG: Final = 256
+# Histories that are read from their logs at once. In a lane whose index isn't back yet each holds a megabyte or two of
+# everybody's records: a hundred readers of a node that had just started took 180 MB.
+_READ_AT_ONCE: Final = 32
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +80,7 @@ class Past:
         self._lane_lookback_ms = lane_lookback_ms
         self._keyed_lookback_ms = keyed_lookback_ms
         self._on_store = on_store
+        self._reading = asyncio.Semaphore(_READ_AT_ONCE)
 
     async def snapshot(self, whose: Whose) -> Snapshot:
         """The conversation up to `whose.end`. With the store away, as much as the log holds.
@@ -89,8 +94,9 @@ class Past:
             raise KafkaUnavailable(f"{whose.log.topic} isn't known to the broker right now")
         fold = SnapshotFold(rows, anchor)
         start = await self._snapshot_start(whose, anchor)
-        async for logged in self.replay(whose, start):
-            fold.take(logged)
+        async with self._reading:
+            async for logged in self.replay(whose, start):
+                fold.take(logged)
         return fold.snapshot()
 
     async def turn_start(self, whose: Whose, turn: TurnId) -> int:

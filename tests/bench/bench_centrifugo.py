@@ -173,6 +173,7 @@ class Results:
     per_core: list[float] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
     core_shares: list[float] = field(default_factory=list)
+    connection_kb: list[float] = field(default_factory=list)
     lost: int = 0
     latencies_ms: list[float] = field(default_factory=list)
 
@@ -181,7 +182,8 @@ class Results:
         return (
             f"{range_of(self.per_core, 'k frames/s per core')}; {percentile(self.rates, 0.5):.0f} records/s at"
             f" {percentile(self.core_shares, 0.5):.0f} % of a core, {self.lost} lost;"
-            f" append -> socket {spread(self.latencies_ms, 'ms')}"
+            f" append -> socket {spread(self.latencies_ms, 'ms')}; with what they read"
+            f" {percentile(self.connection_kb, 0.5):.1f} KB a connection"
         )
 
 
@@ -189,14 +191,14 @@ async def measure(
     server: Server, talks: Sequence[Talk], readers: int, rate: float, seconds: float, results: Results
 ) -> None:
     """One run: warm up, then count what the server delivers and what CPU it takes."""
-    voices, latencies_ms = NamedVoices(talks), list[float]()
+    await _at_rest(server.pid)
+    voices, latencies_ms, before_mb = NamedVoices(talks), list[float](), resident_mb(server.pid)
     named = itertools.islice(itertools.cycle([talk.conversation for talk in talks]), readers)
     crowd = await Crowd(server).connect_all([server.reader(each, latencies_ms) for each in named])
     try:
         await voices.begin()
         await voices.speak(rate, WARM_UP_S)
         await _settled(crowd)
-        await _at_rest(server.pid)
         latencies_ms.clear()
         frames, sent = sum(each.frames for each in crowd), voices.sent
         cpu, begun = cpu_s(server.pid), time.perf_counter()
@@ -211,6 +213,7 @@ async def measure(
         results.rates.append((voices.sent - sent) / took)
         results.core_shares.append(100 * used / took)
         results.latencies_ms += latencies_ms
+        results.connection_kb.append((resident_mb(server.pid) - before_mb) * 1024 / readers)
     finally:
         _leave(crowd)
 

@@ -1,5 +1,6 @@
 """Where the past is begun, on ports in memory: real logs and rows are read by tests/delivery/test_streams.py."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -209,3 +210,27 @@ async def test_what_is_kept_can_be_replayed() -> None:
     """From the beginning up to the end itself a place is kept; before and behind it is not."""
     reader = past(Logs(talk(), beginning=3), Rows())
     assert [await reader.is_kept(whose(OWN, 9), start) for start in (2, 3, 9, 10)] == [False, True, True, False]
+
+
+class SlowLogs(Logs):
+    """Counts how many are read at once."""
+
+    now = most = 0
+
+    async def read(self, topic: str, partition: int, start: int, stop: int | None = None) -> AsyncIterator[Entry]:
+        """Each record takes a turn of the loop."""
+        self.now += 1
+        self.most = max(self.most, self.now)
+        async for entry in super().read(topic, partition, start, stop):
+            await asyncio.sleep(0)
+            yield entry
+        self.now -= 1
+
+
+async def test_a_crowd_of_readers_reads_a_few_histories_at_a_time() -> None:
+    """However many come at once, what their logs hold isn't in memory for all of them; each gets its history."""
+    logs = SlowLogs(talk())
+    crowded = past(logs, Rows())
+    found = await asyncio.gather(*(crowded.snapshot(whose(OWN, 6)) for _ in range(200)))
+    assert 1 < logs.most <= 32
+    assert all([each.turn for each in one.history.open_turns] == [TURNS[1]] for one in found)
