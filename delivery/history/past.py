@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,9 +24,11 @@ from schemas.turns import LogAddress
 _ROWS: Final = 26
 # An own topic this short is read whole, which is one fetch, and no store is asked.
 _SHORT_LOG: Final = 256
-# Histories that are read from their logs at once. In a lane whose index isn't back yet each holds a megabyte or two of
-# everybody's records: a hundred readers of a node that had just started took 180 MB.
-_READ_AT_ONCE: Final = 32
+# Histories that are read from lanes at once. While an index isn't back yet each holds a megabyte or two of everybody's
+# records: a hundred readers of a node that had just started took 180 MB. Who waits longer than a broker's absence is
+# borne is told to come back.
+_LANES_READ_AT_ONCE: Final = 32
+_WAIT_S: Final = 15.0
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +83,7 @@ class Past:
         self._lane_lookback_ms = lane_lookback_ms
         self._keyed_lookback_ms = keyed_lookback_ms
         self._on_store = on_store
-        self._reading = asyncio.Semaphore(_READ_AT_ONCE)
+        self._lane_reads = asyncio.Semaphore(_LANES_READ_AT_ONCE)
 
     async def snapshot(self, whose: Whose) -> Snapshot:
         """The conversation up to `whose.end`. With the store away, as much as the log holds.
@@ -94,10 +97,24 @@ class Past:
             raise KafkaUnavailable(f"{whose.log.topic} isn't known to the broker right now")
         fold = SnapshotFold(rows, anchor)
         start = await self._snapshot_start(whose, anchor)
-        async with self._reading:
+        async with self._turn_to_read(whose):
             async for logged in self.replay(whose, start):
                 fold.take(logged)
         return fold.snapshot()
+
+    @asynccontextmanager
+    async def _turn_to_read(self, whose: Whose) -> AsyncIterator[None]:
+        if whose.index is None:
+            yield
+            return
+        try:
+            await asyncio.wait_for(self._lane_reads.acquire(), _WAIT_S)
+        except TimeoutError:
+            raise KafkaUnavailable("too many histories wait to be read from lanes") from None
+        try:
+            yield
+        finally:
+            self._lane_reads.release()
 
     async def turn_start(self, whose: Whose, turn: TurnId) -> int:
         """An offset before every record of the turn. Raises KafkaUnavailable."""

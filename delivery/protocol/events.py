@@ -59,8 +59,8 @@ def read(offset: int, value: bytes) -> Logged | None:
     """
     if value.startswith(_DELTA_HEAD) and value.count(_TOKEN_IDS) == 1:
         head, _, behind = value.partition(_BEFORE_IDS)
-        _, found, tokens = behind.partition(_BEHIND_IDS)
-        if found:
+        ids, found, tokens = behind.partition(_BEHIND_IDS)
+        if found and b"]" not in ids:  # else another field's end was met
             return Logged(offset, codec.decode_as(value, TurnDelta), b'%b,"tokens":%b' % (head, tokens))
     body = codec.parse(value)
     if not isinstance(body, dict):

@@ -145,7 +145,7 @@ class Subscription:
         elif self.stage is not Stage.OVER:
             self._parked.append(item)
             # A rough size is enough: the bound keeps one reader from growing, it is no account.
-            self.parked_bytes += 256 + len(item.shown)
+            self.parked_bytes += len(item.shown)
 
     def cut(self) -> None:
         """Nothing is sent from here on. Idempotent."""

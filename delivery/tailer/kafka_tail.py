@@ -51,6 +51,7 @@ class _Poll:
     arriving: "list[_Followed]" = field(default_factory=list)
     task: "asyncio.Task[None] | None" = None
     heard_at: float = 0.0
+    is_failing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +69,8 @@ class _Broker:
 
     @property
     def quietest(self) -> _Poll:
-        """For quiet logs, the one with the fewest."""
-        return min(self.cold, key=lambda poll: len(poll.session), default=self.hot)
+        """For quiet logs: the one with the fewest, of those that get through."""
+        return min(self.cold, key=lambda poll: (poll.is_failing, len(poll.session)))
 
 
 @dataclass(slots=True, eq=False)
@@ -154,7 +155,8 @@ class KafkaTail:
     def is_live(self) -> bool:
         """True while every broker with logs to read answers."""
         now = time.monotonic()
-        return all(now - poll.heard_at < _LIVE_S for poll in self._polls() if len(poll.session))
+        polls = (poll for poll in self._polls() if len(poll.session))
+        return all(now - poll.heard_at < _LIVE_S + poll.wait_ms / 1000 for poll in polls)
 
     def add(self, address: LogAddress, offset: int) -> None:
         """Read the log from `offset` on, beginning with the next short poll."""
@@ -225,10 +227,11 @@ class KafkaTail:
         target.arriving.append(followed)
 
     def _join(self, poll: _Poll, followed: _Followed) -> None:
+        if not len(poll.session):
+            poll.heard_at = time.monotonic()  # it has rested
         poll.session.put(followed.key, followed.offset, followed.max_bytes)
         followed.polls[poll] = poll.round + 1
         if poll.task is None:
-            poll.heard_at = time.monotonic()
             poll.task = asyncio.create_task(self._run(poll), name=f"tail: broker {poll.node}, poll {poll.number}")
             poll.task.add_done_callback(self._ended)
         poll.wake.set()
@@ -244,7 +247,7 @@ class KafkaTail:
             await asyncio.sleep(_SWEEP_S)
             quiet_since = time.monotonic() - self._tuning.quiet_s
             for broker in list(self._brokers.values()):
-                for key in broker.hot.session.keys if broker.cold else ():
+                for key in broker.hot.session.keys:
                     followed = self._by_key[key]
                     if followed.heard_at < quiet_since and len(followed.polls) == 1:
                         self._move(followed, broker.quietest)
@@ -258,12 +261,12 @@ class KafkaTail:
                 poll.session.failed()  # the broker has closed a session without members
                 poll.wake.clear()
                 await poll.wake.wait()
-                poll.heard_at = time.monotonic()
                 continue
             try:
                 answer = await self._asked(poll)
             except (kafka_errors.KafkaError, OSError, TimeoutError) as error:
                 poll.session.failed()
+                poll.is_failing = True
                 if backoff_s == _FIRST_BACKOFF_S:  # once an outage, not once a try
                     why = str(error) or type(error).__name__
                     log.warning("reading from broker %d: %s; trying again", poll.node, why)
@@ -272,6 +275,7 @@ class KafkaTail:
                 await self._probe(poll)
                 continue
             backoff_s = _FIRST_BACKOFF_S
+            poll.is_failing = False
             poll.heard_at = time.monotonic()
             if poll.session.answered(answer.session_id, answer.error):
                 read = self._take(poll, answer)

@@ -10,8 +10,7 @@ class TailTuning:
     Args:
         cold_polls: long polls for quiet logs, each a session; a broker walks every member of a session at each fetch,
             about 5 us each, so that few members in many sessions keep a wake-up short. A broker has 1 000 sessions.
-        short_wait_ms: longest wait of the poll for logs that were just added or woken: how long another one of them
-            waits at most.
+        short_wait_ms: longest wait of the poll for logs that were just added or woken: how long the next one may wait.
         wait_ms: longest wait of the others: each time one ends, the broker walks its members.
         quiet_s: silence after which a log is quiet.
         pause_us, entry_pause_us: least pause behind an answer that brought something, and pause for each record in it,

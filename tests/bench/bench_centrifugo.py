@@ -242,6 +242,7 @@ async def _at_rest(pid: int) -> None:
 
 async def idle(server: Server, conversations: Sequence[str]) -> str:
     """Resident memory of connections that wait."""
+    await _at_rest(server.pid)
     before = resident_mb(server.pid)
     crowd = await Crowd(server).connect_all([server.reader(each, []) for each in conversations])
     await asyncio.sleep(2)

@@ -34,7 +34,7 @@ async def test_nodes_that_die_drain_and_come(scene: Scene) -> None:
         await ended(second)
         await stage.say(is_last=True)
 
-        assert balancer.led.count(third.port) == READERS
+        assert balancer.led.count(third.port) >= READERS
         answer = "".join(f"w{seq} " for seq in range(4 * PART))
         for heard in stage.heard:
             kinds = [event["type"] for event in heard]

@@ -24,14 +24,15 @@ class Balancer:
     async def serve(self, near_reader: asyncio.StreamReader, near: asyncio.StreamWriter) -> None:
         """One connection, until both sides have ended it."""
         for _ in range(len(self.ports)):
-            self.ports.append(self.ports.pop(0))
+            port = self.ports.pop(0)
+            self.ports.append(port)
             with suppress(OSError):
-                far_reader, far = await asyncio.open_connection("127.0.0.1", self.ports[-1])
+                far_reader, far = await asyncio.open_connection("127.0.0.1", port)
                 break
         else:
             near.transport.abort()
             return
-        self.led.append(self.ports[-1])
+        self.led.append(port)
         await asyncio.gather(_pass_on(near_reader, far), _pass_on(far_reader, near))
         near.close()
         far.close()

@@ -227,10 +227,19 @@ class SlowLogs(Logs):
         self.now -= 1
 
 
-async def test_a_crowd_of_readers_reads_a_few_histories_at_a_time() -> None:
-    """However many come at once, what their logs hold isn't in memory for all of them; each gets its history."""
-    logs = SlowLogs(talk())
+async def test_a_crowd_of_readers_reads_a_few_lanes_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many come at once, everybody's records aren't in memory for all of them; each gets its history."""
+    start = NOW_MS // SECOND_MS - 10
+    logs = SlowLogs([Entry(start + entry.offset, entry.key, entry.value) for entry in talk()])
     crowded = past(logs, Rows())
-    found = await asyncio.gather(*(crowded.snapshot(whose(OWN, 6)) for _ in range(200)))
+    asked = whose(LANE, start + 6, LaneIndex(start + 6, BOUNDS, 0.0), created_at_ms=NOW_MS)
+    found = await asyncio.gather(*(crowded.snapshot(asked) for _ in range(200)))
     assert 1 < logs.most <= 32
     assert all([each.turn for each in one.history.open_turns] == [TURNS[1]] for one in found)
+
+    for _ in range(32):
+        await crowded._lane_reads.acquire()
+    monkeypatch.setattr("delivery.history.past._WAIT_S", 0.0)
+    with pytest.raises(KafkaUnavailable, match="too many"):
+        await crowded.snapshot(asked)
+    assert await crowded.snapshot(whose(OWN, start + 6))

@@ -61,6 +61,8 @@ DELTA = (
         b',"token_ids":[1,2]',
         b',"token_ids":[1,2],"new":"],"',
         b',"token_ids":[1,2],"new":{"token_ids":[1]}',
+        b',"token_ids":[1,2],"new":[5]',
+        b',"token_ids":[1,2],"new":{"x":[1],"tokens":2}',
         b',"token_ids" : [1]',
         b',"new":{"token_ids":[1]},"token_ids":[2]',
         rb',"new":"\"token_ids\":[9],"',
