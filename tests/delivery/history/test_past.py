@@ -242,4 +242,5 @@ async def test_a_crowd_of_readers_reads_a_few_lanes_at_a_time(monkeypatch: pytes
     monkeypatch.setattr("delivery.history.past._WAIT_S", 0.0)
     with pytest.raises(KafkaUnavailable, match="too many"):
         await crowded.snapshot(asked)
-    assert await crowded.snapshot(whose(OWN, start + 6))
+    own = await crowded.snapshot(whose(OWN, start + 6))
+    assert [each.turn for each in own.history.open_turns] == [TURNS[1]]
