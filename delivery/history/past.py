@@ -25,8 +25,8 @@ _ROWS: Final = 26
 # An own topic this short is read whole, which is one fetch, and no store is asked.
 _SHORT_LOG: Final = 256
 # Histories that are read from lanes at once. While an index isn't back yet each holds a megabyte or two of everybody's
-# records: a hundred readers of a node that had just started took 180 MB. Who waits longer than a broker's absence is
-# borne is told to come back.
+# records: a node that had just started grew by 180 MB under readers that came a hundred at a time. Who waits longer
+# than a broker's absence is borne is told to come back.
 _LANES_READ_AT_ONCE: Final = 32
 _WAIT_S: Final = 15.0
 
@@ -108,7 +108,8 @@ class Past:
             yield
             return
         try:
-            await asyncio.wait_for(self._lane_reads.acquire(), _WAIT_S)
+            async with asyncio.timeout(_WAIT_S):
+                await self._lane_reads.acquire()
         except TimeoutError:
             raise KafkaUnavailable("too many histories wait to be read from lanes") from None
         try:

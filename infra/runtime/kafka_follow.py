@@ -14,7 +14,7 @@ from aiokafka import errors as kafka_errors
 from aiokafka.protocol.fetch import FetchRequest
 
 from infra.runtime.kafka_client import LeanClient, TopicUnknown, ours
-from infra.runtime.kafka_log import Entry, LogReader, connected, unpacked
+from infra.runtime.kafka_log import Entry, LogReader, connected, unpacked_row
 from infra.runtime.kafka_settings import KafkaSettings
 from schemas.errors import DependencyError, KafkaUnavailable
 
@@ -246,7 +246,7 @@ class Follower:
         if code != 0:
             await self._mend(number, kafka_errors.for_code(code)(f"{self._topic}/{number}"))
             return
-        fetched = unpacked(row[2], row[-1], self._positions[number])
+        fetched = unpacked_row(row, self._positions[number])
         for entry in fetched.entries:
             self._on_entry(number, entry)
         if fetched.next_offset > self._positions[number] or fetched.end > self._ends.get(number, 0):

@@ -184,8 +184,7 @@ class LogReader:
             [(_, [row])] = (await client.send(node, request, group=next(self._turns))).topics
             return row
 
-        row = await self._ask(topic, partition, fetched)
-        return unpacked(row[_END_OF_LOG], row[-1], position)
+        return unpacked_row(await self._ask(topic, partition, fetched), position)
 
     async def _offset(self, topic: str, partition: int, at: int) -> int:
         name = self._settings.named(topic)
@@ -269,6 +268,11 @@ async def connected(settings: KafkaSettings, client_id: str) -> LeanClient:
         await client.close()
         raise
     return client
+
+
+def unpacked_row(row: tuple[Any, ...], position: int) -> Fetched:
+    """`unpacked` of one partition as aiokafka's FetchResponse holds it."""
+    return unpacked(row[_END_OF_LOG], row[-1], position)
 
 
 def unpacked(end: int, raw: bytes, position: int) -> Fetched:

@@ -3,9 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Final
 
-_CHUNK_BYTES: Final = 64 * 1024
+from tests.support.cuttable import pump
 
 
 class Balancer:
@@ -40,9 +39,7 @@ class Balancer:
 
 async def _pass_on(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
     try:
-        while data := await source.read(_CHUNK_BYTES):
-            target.write(data)
-            await target.drain()
+        await pump(source, target)
         target.write_eof()
     except OSError:
         target.transport.abort()  # as the other side was ended, so is this one

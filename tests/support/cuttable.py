@@ -73,9 +73,14 @@ class CuttableLine:
 
 async def _ask(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
     with contextlib.suppress(OSError):
-        while data := await source.read(_CHUNK_BYTES):
-            target.write(data)
-            await target.drain()
+        await pump(source, target)
+
+
+async def pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    """Pass on what comes, until it ends. Raises OSError when either side is cut."""
+    while data := await source.read(_CHUNK_BYTES):
+        target.write(data)
+        await target.drain()
 
 
 @asynccontextmanager
