@@ -33,7 +33,7 @@ from schemas.frames import (
 )
 from schemas.identity import Principal
 from schemas.ids import ConversationId, TurnId
-from schemas.records import MovedLogged, TurnDelta, TurnEnded
+from schemas.records import MovedLogged, TurnEnded
 
 
 class Phase(Enum):
@@ -250,10 +250,7 @@ class Dialogue:
         if self.phase is not _OPEN:
             return
         self.outbox.put_event(subscription.key, event)
-        if not self.is_touched:
-            self._touch()
-        if isinstance(event.record, TurnDelta):
-            return  # nearly all
+        self._touch()
         if isinstance(event.record, MovedLogged):
             self._moved(subscription)
         elif subscription.turn is not None and isinstance(event.record, TurnEnded):
